@@ -1,0 +1,15 @@
+pub mod app;
+pub mod authz;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod directory;
+pub mod feed;
+pub mod graph_cache;
+pub mod grpc;
+pub mod http;
+pub mod revision;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;

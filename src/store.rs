@@ -1,0 +1,215 @@
+//! The contract between Ambit and the database that is its source of truth.
+//!
+//! A store keeps accounts as rows and gives them back as [`Entity`] values. It knows nothing of
+//! decisions. What the types can't say, every implementation must hold, and
+//! `tests/it/store_contract.rs` proves for each of them:
+//!
+//! - **Revision.** Each account has a revision: 1 at its creation, one more at each committed
+//!   transaction that changed it, whoever wrote it (for a plain SQL writer on SQLite: at each
+//!   changed row). No gaps, in commit order. Each revision carries a random nonce, so that equal
+//!   numbers of two histories are told apart; an account that is deleted and created again gets
+//!   other nonces.
+//! - **Change log.** Every change of a row is logged by triggers with the key of the entity that
+//!   it belongs to, so any SQL writer is followed. [`Store::changes_since`] reads the logged keys
+//!   and the *present* state of those entities in one transaction.
+//! - **Snapshots.** What one call reads, it reads in one transaction: whole commits, or nothing.
+//! - **Atomicity.** [`Store::apply`] writes everything or nothing; after `Ok` it survives a crash
+//!   of the process. More rows than a statement can bind are written in several statements of the
+//!   one transaction.
+//! - **Ids** compare bytewise. **Not found** is `Ok(None)`.
+//! - **Errors** never carry SQL, driver text or paths outward: [`StoreError`]'s display is safe
+//!   to show, its source is for the log.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::authz::model::{Attributes, Entity, EntityChange, Id, ResourceKey};
+
+pub mod sqlite;
+
+/// A random value that tells two histories with the same revision number apart.
+pub type Nonce = [u8; 8];
+
+/// Where an account stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    pub revision: u64,
+    pub nonce: Nonce,
+}
+
+/// What makes this database itself, made once when it is created.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreIdentity {
+    /// Part of every revision token: a token of another database is refused.
+    pub epoch: [u8; 8],
+    /// Key of the MAC over page tokens; shared by all replicas, never shown.
+    pub token_key: [u8; 32],
+}
+
+impl fmt::Debug for StoreIdentity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("StoreIdentity")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An account read in one transaction, in chunks, so that a reader of any size needs little memory.
+pub struct Snapshot {
+    pub head: Head,
+    /// First the account, then teams (a parent before its children where there is no cycle),
+    /// permission sets, users, access groups, segments, then resources ordered bytewise by
+    /// (type, id). Chunks are never empty. An `Err` is the last item; the channel closes after
+    /// the last chunk.
+    pub chunks: mpsc::Receiver<Result<Vec<Entity>, StoreError>>,
+}
+
+/// The answer of [`Store::changes_since`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Changes {
+    /// The account still stands at the head that was named.
+    None,
+    Delta {
+        head: Head,
+        /// Revisions after the one that was named up to the new head, without a gap, oldest first.
+        history: Vec<Head>,
+        /// Each changed entity once, as it is at `head`: deletions last, so that nothing in
+        /// between refers to what is gone.
+        changes: Vec<EntityChange>,
+    },
+    /// Not known in steps: the log is trimmed, the history forked, or too much has changed.
+    Reload,
+    /// There is no such account (any more).
+    Gone,
+}
+
+/// One atomic write to one account.
+#[derive(Debug, Clone)]
+pub struct Write<'a> {
+    pub account: &'a Id,
+    /// The head that the changes were computed against; `None`: the account must not exist, and
+    /// the first change puts it. Anything else in the store: [`StoreError::Conflict`].
+    pub expected: Option<Head>,
+    pub changes: &'a [EntityChange],
+    pub idempotency: Option<IdempotencyKey<'a>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct IdempotencyKey<'a> {
+    pub key: &'a Id,
+    /// SHA-256 of the request, so that the same key with another request is told.
+    pub request_digest: [u8; 32],
+    /// Unix microseconds now, and how old a remembered key may be (`api.md`: 24 h).
+    pub now_micros: i64,
+    pub ttl_micros: i64,
+}
+
+/// What an idempotency key is remembered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RememberedWrite {
+    pub request_digest: [u8; 32],
+    pub head: Head,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountSummary {
+    pub id: Id,
+    pub head: Head,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The account no longer stands at the expected head: reload and plan again.
+    #[error("the account was changed meanwhile")]
+    Conflict,
+    /// A rule that the database itself enforces was broken; the text names the rule, no SQL.
+    #[error("the change breaks a rule of the database: {rule}")]
+    Constraint { rule: String },
+    /// What is stored can't be read as what it should be, e.g. after a plain SQL write.
+    #[error("stored data is inconsistent: {table}.{column} of row {row}: {problem}")]
+    Inconsistent {
+        table: &'static str,
+        column: &'static str,
+        row: String,
+        problem: String,
+    },
+    #[error("the database is full")]
+    Full,
+    #[error("the database is not reachable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The schema is newer than this binary knows, or older and not migrated.
+    #[error("the database's schema is not one that this version can use: {0}")]
+    Schema(String),
+}
+
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    fn identity(&self) -> &StoreIdentity;
+
+    /// `None`: no such account.
+    async fn head(&self, account: &Id) -> Result<Option<Head>, StoreError>;
+
+    /// Heads of those of the named accounts that exist, in one query.
+    async fn heads(&self, accounts: &[Id]) -> Result<Vec<AccountSummary>, StoreError>;
+
+    /// The nonce of a revision that is still logged.
+    async fn nonce_at(&self, account: &Id, revision: u64) -> Result<Option<Nonce>, StoreError>;
+
+    /// Accounts after `after` in bytewise order of ids, at most `limit`.
+    async fn accounts(
+        &self,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccountSummary>, StoreError>;
+
+    /// Everything of an account; `attributes` only where they are asked for, since they are large.
+    async fn snapshot(
+        &self,
+        account: &Id,
+        attributes: bool,
+    ) -> Result<Option<Snapshot>, StoreError>;
+
+    /// What changed after `have`.
+    async fn changes_since(&self, account: &Id, have: Head) -> Result<Changes, StoreError>;
+
+    /// Attributes of those of the named resources that exist and have any.
+    async fn attributes(
+        &self,
+        account: &Id,
+        resources: &[ResourceKey],
+    ) -> Result<Vec<(ResourceKey, Attributes)>, StoreError>;
+
+    /// Writes all changes in one transaction and answers the new head. No changes and the expected
+    /// head: `Ok` with that head, nothing bumped.
+    async fn apply(&self, write: Write<'_>) -> Result<Head, StoreError>;
+
+    /// The write remembered under an idempotency key that is not older than its time to live.
+    async fn remembered(
+        &self,
+        account: &Id,
+        idempotency: IdempotencyKey<'_>,
+    ) -> Result<Option<RememberedWrite>, StoreError>;
+
+    /// Removes an account with everything in it; `Ok(false)` if there is none.
+    async fn delete_account(
+        &self,
+        account: &Id,
+        expected: Option<Head>,
+    ) -> Result<bool, StoreError>;
+
+    /// A cheap probe for changes by anyone, this process included. Each caller gets its own.
+    async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError>;
+
+    /// A round trip to the database.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+#[async_trait]
+pub trait ChangeProbe: Send {
+    /// Whether anything was committed since the last call (or since the probe was made); true when
+    /// in doubt.
+    async fn changed(&mut self) -> Result<bool, StoreError>;
+}

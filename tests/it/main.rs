@@ -1,0 +1,17 @@
+mod architecture;
+mod bad_input;
+mod cli;
+mod conformance_sqlite;
+mod crash;
+mod demo;
+mod directory;
+mod documents;
+mod freshness;
+mod golden;
+mod grpc;
+mod oracle;
+mod properties;
+mod sqlite_writers;
+mod store_contract;
+mod tokens;
+mod truth_table;
