@@ -1,3 +1,7 @@
+//! The one integration binary. `cfg(test)` tells clippy that all of it is test code, where `unwrap`
+//! and the like are the right way to fail (`clippy.toml`).
+#![cfg(test)]
+
 mod architecture;
 mod bad_input;
 mod cli;
