@@ -1,1 +1,36 @@
-fn main() {}
+//! Compiles the protobuf files without protoc: protox parses them, tonic-prost-build generates the
+//! Rust code. The descriptor set is kept whole for reflection.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use prost::Message;
+
+const FILES: [&str; 5] = [
+    "ambit/v1/consistency.proto",
+    "ambit/v1/model.proto",
+    "ambit/v1/change.proto",
+    "ambit/v1/decision.proto",
+    "ambit/v1/directory.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    println!("cargo::rerun-if-changed=build.rs");
+
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(FILES)?;
+    let descriptor_set = compiler.encode_file_descriptor_set();
+
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("ambit_descriptor.bin"), &descriptor_set)?;
+    tonic_prost_build::configure()
+        // Maps are ordered, so that equal messages are written equally.
+        .btree_map(".")
+        .compile_fds(prost_types::FileDescriptorSet::decode(&*descriptor_set)?)?;
+    Ok(())
+}

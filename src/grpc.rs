@@ -1,1 +1,3 @@
-//! To come.
+//! The gRPC face: `api.md` over the use cases, thin.
+
+pub mod wire;

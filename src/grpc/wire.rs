@@ -1,0 +1,6 @@
+//! The messages and services generated from `proto/ambit/v1`, and their descriptors.
+
+tonic::include_proto!("ambit.v1");
+
+/// The descriptors of all files with what they import, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("ambit_descriptor");
