@@ -9,3 +9,4 @@ pub mod document;
 pub mod explain;
 pub mod graph;
 pub mod model;
+pub mod yaml;

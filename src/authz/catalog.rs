@@ -9,10 +9,14 @@
 //! actions that have a rule.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use super::decision::{Presentation, UnknownName};
 use super::model::{Id, PermissionKey};
+use super::yaml::{Place, YamlError};
 
+mod built_in;
+mod compile;
 pub mod source;
 
 /// Position of a resource type in its catalog.
@@ -196,6 +200,50 @@ pub struct Reserved {
     pub except_partner_users: bool,
 }
 
+/// Why a text is no catalog: one line, with the place where there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogError {
+    pub place: Option<Place>,
+    pub problem: String,
+}
+
+impl CatalogError {
+    pub(crate) fn at(place: Place, problem: impl Into<String>) -> Self {
+        Self {
+            place: Some(place),
+            problem: problem.into(),
+        }
+    }
+
+    /// An error of the text as a whole.
+    pub(crate) fn whole(problem: impl Into<String>) -> Self {
+        Self {
+            place: None,
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for CatalogError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Some(place) => write!(formatter, "{place}: {}", self.problem),
+            None => formatter.write_str(&self.problem),
+        }
+    }
+}
+
+impl std::error::Error for CatalogError {}
+
+impl From<YamlError> for CatalogError {
+    fn from(error: YamlError) -> Self {
+        Self {
+            place: error.place,
+            problem: error.problem,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PermissionKeyError {
     #[error("the catalog has no resource type `{0}`")]
@@ -277,20 +325,36 @@ impl Catalog {
         if let Some(actions) = resource_type.grantable.get(&key.permission) {
             return Ok((type_ix, *actions));
         }
-        let known = self
-            .action_ix(key.permission.as_str())
-            .is_some_and(|action| resource_type.actions.contains(action));
-        Err(if known {
-            PermissionKeyError::NotGrantable(
-                key.to_string(),
-                "it is derived from other permissions, stands for another action, or is reserved"
-                    .to_owned(),
-            )
+        Err(
+            match self.why_not_grantable(resource_type, &key.permission) {
+                Some(why) => PermissionKeyError::NotGrantable(key.to_string(), why),
+                None => PermissionKeyError::UnknownPermission {
+                    resource_type: key.resource_type.to_string(),
+                    permission: key.permission.to_string(),
+                },
+            },
+        )
+    }
+
+    /// `None` where the type has no action of this name.
+    fn why_not_grantable(&self, resource_type: &ResourceType, permission: &Id) -> Option<String> {
+        let action = self
+            .action_ix(permission.as_str())
+            .filter(|action| resource_type.actions.contains(*action))?;
+        let canonical = resource_type
+            .canonical
+            .get(usize::from(action.0))
+            .copied()
+            .flatten()?;
+        if canonical != action {
+            let name = self.action_name(canonical)?;
+            return Some(format!("it is the same as `{name}`, grant that"));
+        }
+        let derived = resource_type.rule(action).is_some_and(|rule| rule.derived);
+        Some(if derived {
+            "it follows from other permissions, grant one of those".to_owned()
         } else {
-            PermissionKeyError::UnknownPermission {
-                resource_type: key.resource_type.to_string(),
-                permission: key.permission.to_string(),
-            }
+            "the catalog lets nobody be given it".to_owned()
         })
     }
 }
@@ -298,5 +362,207 @@ impl Catalog {
 impl ResourceType {
     pub fn rule(&self, action: ActionIx) -> Option<&ActionRule> {
         self.rules.get(usize::from(action.0))?.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built_in(name: &str) -> std::sync::Arc<Catalog> {
+        let text = Catalog::built_in_text(name).unwrap();
+        // Parsed here rather than looked up, so that an error is shown.
+        let parsed = Catalog::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(parsed.name.as_str(), name);
+        Catalog::built_in(name).unwrap()
+    }
+
+    fn rule<'c>(catalog: &'c Catalog, resource_type: &str, action: &str) -> &'c ActionRule {
+        let (type_ix, action) = catalog.resolve(resource_type, action).unwrap();
+        catalog
+            .resource_type(type_ix)
+            .unwrap()
+            .rule(action)
+            .unwrap()
+    }
+
+    /// Keys of which a grant counts for the action, as `type.action` in catalog order.
+    fn sources(catalog: &Catalog, resource_type: &str, action: &str) -> Vec<String> {
+        rule(catalog, resource_type, action)
+            .sources
+            .iter()
+            .flat_map(|(type_ix, actions)| {
+                let name = &catalog.resource_type(*type_ix).unwrap().name;
+                actions
+                    .iter()
+                    .map(move |action| format!("{name}.{}", catalog.action_name(action).unwrap()))
+            })
+            .collect()
+    }
+
+    fn granted(catalog: &Catalog, resource_type: &str, key: &str) -> Result<Vec<String>, String> {
+        let key = PermissionKey {
+            resource_type: Id::parse(resource_type).unwrap(),
+            permission: Id::parse(key).unwrap(),
+        };
+        catalog
+            .granted_actions(&key)
+            .map(|(_, actions)| {
+                actions
+                    .iter()
+                    .map(|action| catalog.action_name(action).unwrap().to_string())
+                    .collect()
+            })
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_built_in_catalog_compiles_and_every_type_has_view() {
+        for name in Catalog::built_in_names() {
+            let catalog = built_in(name);
+            for resource_type in &catalog.types {
+                assert!(resource_type.rule(resource_type.view).is_some());
+                assert_eq!(
+                    catalog.action_name(resource_type.view).unwrap().as_str(),
+                    "view"
+                );
+            }
+        }
+        assert!(Catalog::built_in("salesforce").is_none());
+    }
+
+    #[test]
+    fn domain_3_3_publish_implies_view_and_neither_edit_nor_the_reverse() {
+        let hubspot = built_in("hubspot");
+        let view = sources(&hubspot, "email", "view");
+        assert_eq!(
+            view,
+            [
+                "email.view",
+                "email.create",
+                "email.edit",
+                "email.delete",
+                "email.publish",
+                "email.activate"
+            ]
+        );
+        assert_eq!(sources(&hubspot, "email", "edit"), ["email.edit"]);
+        assert_eq!(sources(&hubspot, "email", "publish"), ["email.publish"]);
+        // assign implies nothing.
+        assert!(!view.contains(&"email.assign".to_owned()));
+    }
+
+    #[test]
+    fn bulk_delete_is_delete_and_cannot_be_granted() {
+        let hubspot = built_in("hubspot");
+        assert_eq!(
+            hubspot.resolve("contact", "bulk_delete"),
+            hubspot.resolve("contact", "delete")
+        );
+        assert_eq!(
+            granted(&hubspot, "contact", "bulk_delete").unwrap_err(),
+            "`contact.bulk_delete` cannot be granted: it is the same as `delete`, grant that"
+        );
+    }
+
+    #[test]
+    fn s3_5_permissions_bundle_actions_and_each_is_grantable_by_its_own_name() {
+        let brevo = built_in("brevo");
+        assert_eq!(
+            granted(&brevo, "email_campaign", "create_edit_delete").unwrap(),
+            ["create", "edit", "delete"]
+        );
+        assert_eq!(
+            granted(&brevo, "email_campaign", "requeue").unwrap(),
+            ["requeue"]
+        );
+        assert_eq!(
+            sources(&brevo, "email_campaign", "requeue"),
+            ["email_campaign.requeue"]
+        );
+        assert_eq!(
+            granted(&brevo, "email_campaign", "nothing").unwrap_err(),
+            "the resource type `email_campaign` has no action or permission `nothing`"
+        );
+        assert_eq!(
+            granted(&brevo, "account.billing", "view").unwrap_err(),
+            "`account.billing.view` cannot be granted: the catalog lets nobody be given it"
+        );
+    }
+
+    #[test]
+    fn derived_actions_take_the_grants_of_their_any_of() {
+        let brevo = built_in("brevo");
+        assert_eq!(
+            sources(&brevo, "test_list", "manage"),
+            ["contact.create", "contact.edit", "contact.delete"]
+        );
+        assert_eq!(
+            sources(&brevo, "sms_campaign", "export_engagement"),
+            ["contact.export"]
+        );
+        let settings = sources(&brevo, "sender_settings", "manage");
+        assert!(settings.contains(&"template.activate".to_owned()));
+        assert!(settings.contains(&"sms_campaign.requeue".to_owned()));
+        // Always-allowed actions do not count.
+        assert!(!settings.iter().any(|key| key.ends_with(".preview")));
+        assert!(!settings.iter().any(|key| key.starts_with("contact.")));
+        assert_eq!(
+            granted(&brevo, "sender_settings", "manage").unwrap_err(),
+            "`sender_settings.manage` cannot be granted: it follows from other permissions, grant one of those"
+        );
+    }
+
+    #[test]
+    fn s2_5_sales_enterprise_has_no_pages_and_partitions_none() {
+        let hubspot = built_in("hubspot");
+        let page = usize::from(hubspot.type_ix("blog_post").unwrap().0);
+        let email = usize::from(hubspot.type_ix("email").unwrap().0);
+        let plan = |name: &str| hubspot.plan(name).unwrap();
+        assert!(plan("enterprise").partitionable[page]);
+        assert!(!plan("enterprise").entitled[page].is_empty());
+        assert!(!plan("sales_enterprise").partitionable[page]);
+        assert!(plan("sales_enterprise").entitled[page].is_empty());
+        assert!(plan("sales_enterprise").partitionable[email]);
+        assert!(plan("sales_enterprise").nested_teams);
+        assert!(!plan("professional").partitionable[email]);
+        assert!(!plan("professional").object_access_requests);
+    }
+
+    #[test]
+    fn reserved_holders_are_those_of_3_2() {
+        let hubspot = built_in("hubspot");
+        let reserved = |resource_type: &str| {
+            let reserved = rule(&hubspot, resource_type, "view").reserved.unwrap();
+            (
+                reserved.account_owner,
+                reserved.super_admin,
+                reserved.partner_admin,
+                reserved.explicit_grant,
+                reserved.except_partner_users,
+            )
+        };
+        assert_eq!(
+            reserved("account.billing"),
+            (true, true, false, true, false)
+        );
+        assert_eq!(
+            reserved("account.profile"),
+            (true, true, false, true, false)
+        );
+        assert_eq!(reserved("payment_tools"), (true, true, false, true, true));
+        assert_eq!(
+            reserved("payment_connection"),
+            (true, true, true, false, false)
+        );
+        assert_eq!(
+            reserved("sensitive_property"),
+            (false, true, false, true, true)
+        );
+        assert_eq!(
+            reserved("partner_staff"),
+            (false, false, true, false, false)
+        );
+        assert!(rule(&hubspot, "contact", "view").reserved.is_none());
     }
 }

@@ -1,0 +1,837 @@
+//! From the YAML form to dense tables; everything that a catalog may contradict is refused here.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::source::{
+    CatalogSource, Holder, Levels, NoView, PlanSource, ReservedSource, TypeSource,
+};
+use super::{
+    ACTIONS_MAX, ActionIx, ActionRule, ActionSet, Catalog, CatalogError, Plan, Reserved,
+    ResourceType, SEATS_MAX, Seat, SeatIx, SeatSet, TYPES_MAX, TypeIx,
+};
+use crate::authz::decision::Presentation;
+use crate::authz::model::{DEFAULT_KEY, Id};
+use crate::authz::yaml::{At, shown};
+
+/// The action that every type has (`domain.md` 4).
+const VIEW: &str = "view";
+
+pub(super) fn compile(source: &CatalogSource) -> Result<Catalog, CatalogError> {
+    let name = snake(&source.catalog, Dots::None, "catalog")?;
+    if source.version.value == 0 {
+        return Err(CatalogError::at(
+            source.version.place,
+            "versions count from 1",
+        ));
+    }
+    let names = Names::collect(source)?;
+    let drafts = names.drafts(source)?;
+    let mut types = Vec::with_capacity(drafts.len());
+    for draft in &drafts {
+        types.push(names.resource_type(source, draft, &drafts)?);
+    }
+    let plans = names.plans(source, &drafts)?;
+    for (ix, resource_type) in types.iter_mut().enumerate() {
+        resource_type.partitionable = plans
+            .iter()
+            .any(|plan| plan.partitionable.get(ix) == Some(&true));
+    }
+    let mut seats = Vec::new();
+    let mut read_only_seats = SeatSet::EMPTY;
+    for (ix, (seat, about)) in (0u8..).zip(&source.seats.0) {
+        if about.read_only {
+            read_only_seats = read_only_seats.union(SeatSet::of(SeatIx(ix)));
+        }
+        seats.push(Seat {
+            name: snake(seat, Dots::None, "seat")?,
+            read_only: about.read_only,
+        });
+    }
+    Ok(Catalog {
+        name,
+        version: source.version.value,
+        description: source.description.clone(),
+        types,
+        actions: names.actions,
+        seats,
+        plans,
+        read_only_seats,
+        owner_may_stand_alone: source.owner_may_stand_alone,
+        type_index: names.type_index,
+        action_index: names.action_index,
+        seat_index: names.seat_index,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dots {
+    None,
+    /// Types may be grouped, as `account.billing`.
+    One,
+}
+
+fn snake(name: &At<String>, dots: Dots, what: &str) -> Result<Id, CatalogError> {
+    let word = |word: &str| {
+        word.starts_with(|first: char| first.is_ascii_lowercase())
+            && word
+                .chars()
+                .all(|rest| rest.is_ascii_lowercase() || rest.is_ascii_digit() || rest == '_')
+    };
+    let fits = match (name.value.split_once('.'), dots) {
+        (None, _) => word(&name.value),
+        (Some((group, rest)), Dots::One) => word(group) && word(rest),
+        (Some(_), Dots::None) => false,
+    };
+    let parsed = if fits {
+        Id::parse(&name.value).ok()
+    } else {
+        None
+    };
+    parsed.ok_or_else(|| {
+        let dot = match dots {
+            Dots::None => "without a dot",
+            Dots::One => "with at most one dot",
+        };
+        CatalogError::at(
+            name.place,
+            format!(
+                "the {what} name `{}` must be lower_snake {dot}, at most 256 bytes",
+                shown(&name.value)
+            ),
+        )
+    })
+}
+
+fn wrong<T>(at: &At<String>, problem: impl Into<String>) -> Result<T, CatalogError> {
+    Err(CatalogError::at(at.place, problem))
+}
+
+/// The names of a catalog, numbered, and what holds for an action whatever its type.
+struct Names {
+    actions: Vec<Id>,
+    type_index: HashMap<Id, TypeIx>,
+    action_index: HashMap<Id, ActionIx>,
+    seat_index: HashMap<Id, SeatIx>,
+    /// By [`ActionIx`]: all that a grant of the action gives, itself included.
+    closure: Vec<ActionSet>,
+    tool_level: ActionSet,
+    read_only: ActionSet,
+}
+
+/// One resource type while it is compiled.
+struct Draft<'s> {
+    name: Id,
+    source: &'s TypeSource,
+    actions: ActionSet,
+    /// By [`ActionIx`]: the canonical action of each action of the type.
+    canonical: Vec<Option<ActionIx>>,
+    derived: ActionSet,
+    always: ActionSet,
+    grantable: HashMap<Id, ActionSet>,
+}
+
+impl Draft<'_> {
+    fn canonical_of(&self, action: ActionIx) -> Option<ActionIx> {
+        self.canonical.get(usize::from(action.0)).copied().flatten()
+    }
+
+    /// Actions that have a permission of their own, whether or not it can be given.
+    fn plain(&self) -> ActionSet {
+        let aliases = self
+            .actions
+            .iter()
+            .filter(|action| self.canonical_of(*action) != Some(*action))
+            .collect();
+        self.actions.without(self.derived).without(aliases)
+    }
+}
+
+impl Names {
+    fn collect(source: &CatalogSource) -> Result<Self, CatalogError> {
+        let mut names = Self {
+            actions: Vec::new(),
+            type_index: HashMap::new(),
+            action_index: HashMap::new(),
+            seat_index: HashMap::new(),
+            closure: Vec::new(),
+            tool_level: ActionSet::EMPTY,
+            read_only: ActionSet::EMPTY,
+        };
+        if source.types.is_empty() {
+            return Err(CatalogError::at(
+                source.catalog.place,
+                "the catalog has no types",
+            ));
+        }
+        let mut types = 0u16;
+        for entry in &source.types {
+            if entry.value.names.is_empty() {
+                return Err(CatalogError::at(
+                    entry.place,
+                    "the entry of `types` names no type",
+                ));
+            }
+            for name in &entry.value.names {
+                names.add_type(name, types)?;
+                types = types.saturating_add(1);
+            }
+            for action in &entry.value.actions {
+                names.add_action(action)?;
+            }
+        }
+        for (ix, (seat, _)) in source.seats.0.iter().enumerate() {
+            let ix = u8::try_from(ix)
+                .ok()
+                .filter(|ix| usize::from(*ix) < SEATS_MAX);
+            let Some(ix) = ix else {
+                return wrong(seat, format!("a catalog has at most {SEATS_MAX} seats"));
+            };
+            names
+                .seat_index
+                .insert(snake(seat, Dots::None, "seat")?, SeatIx(ix));
+        }
+        names.tool_level = names.action_set(&source.tool_level_actions)?;
+        names.read_only = names.action_set(&source.read_only_actions)?;
+        names.close(source)?;
+        Ok(names)
+    }
+
+    fn add_type(&mut self, name: &At<String>, ix: u16) -> Result<(), CatalogError> {
+        let id = snake(name, Dots::One, "type")?;
+        if id.as_str() == DEFAULT_KEY {
+            return wrong(
+                name,
+                "no type can be named `default`, settings use the word for all types",
+            );
+        }
+        if usize::from(ix) >= TYPES_MAX {
+            return wrong(name, format!("a catalog has at most {TYPES_MAX} types"));
+        }
+        match self.type_index.insert(id, TypeIx(ix)) {
+            None => Ok(()),
+            Some(_) => wrong(name, format!("the type `{}` is there twice", name.value)),
+        }
+    }
+
+    fn add_action(&mut self, name: &At<String>) -> Result<(), CatalogError> {
+        let id = snake(name, Dots::None, "action")?;
+        if self.action_index.contains_key(&id) {
+            return Ok(());
+        }
+        let ix = u8::try_from(self.actions.len())
+            .ok()
+            .filter(|ix| usize::from(*ix) < ACTIONS_MAX);
+        let Some(ix) = ix else {
+            return wrong(
+                name,
+                format!("a catalog has at most {ACTIONS_MAX} action names"),
+            );
+        };
+        self.action_index.insert(id.clone(), ActionIx(ix));
+        self.actions.push(id);
+        Ok(())
+    }
+
+    fn action(&self, name: &At<String>) -> Result<ActionIx, CatalogError> {
+        match self.action_index.get(name.value.as_str()) {
+            Some(ix) => Ok(*ix),
+            None => wrong(
+                name,
+                format!("no type has an action `{}`", shown(&name.value)),
+            ),
+        }
+    }
+
+    fn action_set(&self, names: &[At<String>]) -> Result<ActionSet, CatalogError> {
+        names.iter().map(|name| self.action(name)).collect()
+    }
+
+    fn type_ix(&self, name: &At<String>) -> Result<TypeIx, CatalogError> {
+        match self.type_index.get(name.value.as_str()) {
+            Some(ix) => Ok(*ix),
+            None => wrong(
+                name,
+                format!("the catalog has no type `{}`", shown(&name.value)),
+            ),
+        }
+    }
+
+    /// Closes the implications transitively; a cycle makes its actions imply each other.
+    fn close(&mut self, source: &CatalogSource) -> Result<(), CatalogError> {
+        let mut closure: Vec<ActionSet> = (0u8..)
+            .zip(&self.actions)
+            .map(|(ix, _)| ActionSet::of(ActionIx(ix)))
+            .collect();
+        for (action, implied) in &source.implications.0 {
+            let ix = self.action(action)?;
+            let implied = self.action_set(implied)?;
+            if let Some(set) = closure.get_mut(usize::from(ix.0)) {
+                *set = set.union(implied);
+            }
+        }
+        loop {
+            let next: Vec<ActionSet> = closure
+                .iter()
+                .map(|set| {
+                    set.iter()
+                        .filter_map(|action| closure.get(usize::from(action.0)).copied())
+                        .fold(*set, ActionSet::union)
+                })
+                .collect();
+            if next == closure {
+                break;
+            }
+            closure = next;
+        }
+        self.closure = closure;
+        Ok(())
+    }
+
+    fn drafts<'s>(&self, source: &'s CatalogSource) -> Result<Vec<Draft<'s>>, CatalogError> {
+        let mut drafts = Vec::new();
+        for entry in &source.types {
+            for name in &entry.value.names {
+                drafts.push(self.draft(name, &entry.value)?);
+            }
+        }
+        Ok(drafts)
+    }
+
+    fn draft<'s>(
+        &self,
+        name: &At<String>,
+        source: &'s TypeSource,
+    ) -> Result<Draft<'s>, CatalogError> {
+        let mut draft = Draft {
+            name: snake(name, Dots::One, "type")?,
+            source,
+            actions: ActionSet::EMPTY,
+            canonical: vec![None; self.actions.len()],
+            derived: ActionSet::EMPTY,
+            always: ActionSet::EMPTY,
+            grantable: HashMap::new(),
+        };
+        for action in &source.actions {
+            let ix = self.action(action)?;
+            if draft.actions.contains(ix) {
+                return wrong(
+                    action,
+                    format!("the action `{}` is there twice", action.value),
+                );
+            }
+            draft.actions.insert(ix);
+            if let Some(slot) = draft.canonical.get_mut(usize::from(ix.0)) {
+                *slot = Some(ix);
+            }
+        }
+        let view = self.action_index.get(VIEW);
+        if !view.is_some_and(|view| draft.actions.contains(*view)) {
+            return wrong(
+                name,
+                format!(
+                    "the type `{}` has no action `view`, which every type has",
+                    name.value
+                ),
+            );
+        }
+        self.set_aliases(&mut draft)?;
+        self.set_derived_and_always(&mut draft)?;
+        self.set_grantable(name, &mut draft)?;
+        Ok(draft)
+    }
+
+    /// An action of this type, by a name in one of its own lists.
+    fn own_action(&self, draft: &Draft<'_>, name: &At<String>) -> Result<ActionIx, CatalogError> {
+        self.action_index
+            .get(name.value.as_str())
+            .copied()
+            .filter(|ix| draft.actions.contains(*ix))
+            .ok_or_else(|| {
+                CatalogError::at(
+                    name.place,
+                    format!(
+                        "the type `{}` has no action `{}`",
+                        draft.name,
+                        shown(&name.value)
+                    ),
+                )
+            })
+    }
+
+    /// As [`Names::own_action`], refusing an action that stands for another one.
+    fn canonical_action(
+        &self,
+        draft: &Draft<'_>,
+        name: &At<String>,
+    ) -> Result<ActionIx, CatalogError> {
+        let ix = self.own_action(draft, name)?;
+        if draft.canonical_of(ix) == Some(ix) {
+            return Ok(ix);
+        }
+        wrong(
+            name,
+            format!(
+                "the action `{}` of the type `{}` is the same as another one, name that",
+                name.value, draft.name
+            ),
+        )
+    }
+
+    fn set_aliases(&self, draft: &mut Draft<'_>) -> Result<(), CatalogError> {
+        let pairs = &draft.source.same_as.0;
+        for (alias, target) in pairs {
+            let alias_ix = self.own_action(draft, alias)?;
+            let target_ix = self.own_action(draft, target)?;
+            if alias_ix == target_ix {
+                return wrong(
+                    alias,
+                    format!("the action `{}` can't be the same as itself", alias.value),
+                );
+            }
+            if alias.value == VIEW {
+                return wrong(alias, "`view` can't be the same as another action");
+            }
+            if pairs.iter().any(|(other, _)| other.value == target.value) {
+                return wrong(
+                    target,
+                    format!(
+                        "the action `{}` is itself the same as another one, name that",
+                        target.value
+                    ),
+                );
+            }
+            if self.tool_level.contains(alias_ix) != self.tool_level.contains(target_ix) {
+                return wrong(
+                    alias,
+                    format!(
+                        "one of `{}` and `{}` is in tool_level_actions, so they are not the same",
+                        alias.value, target.value
+                    ),
+                );
+            }
+            if let Some(slot) = draft.canonical.get_mut(usize::from(alias_ix.0)) {
+                *slot = Some(target_ix);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_derived_and_always(&self, draft: &mut Draft<'_>) -> Result<(), CatalogError> {
+        for (action, derived) in &draft.source.derived.0 {
+            let ix = self.canonical_action(draft, action)?;
+            if derived.any_of.is_empty() {
+                return wrong(
+                    action,
+                    format!("the derived action `{}` has an empty any_of", action.value),
+                );
+            }
+            draft.derived.insert(ix);
+        }
+        for action in &draft.source.always {
+            let ix = self.canonical_action(draft, action)?;
+            if draft.derived.contains(ix) {
+                return wrong(
+                    action,
+                    format!(
+                        "the action `{}` is both always allowed and derived",
+                        action.value
+                    ),
+                );
+            }
+            draft.always.insert(ix);
+        }
+        Ok(())
+    }
+
+    fn set_grantable(&self, name: &At<String>, draft: &mut Draft<'_>) -> Result<(), CatalogError> {
+        let source = draft.source;
+        if !source.grantable {
+            return match source.permissions.0.first() {
+                None => Ok(()),
+                Some((permission, _)) => wrong(
+                    permission,
+                    format!(
+                        "the type `{}` has the permission `{}`, but is not grantable",
+                        name.value,
+                        shown(&permission.value)
+                    ),
+                ),
+            };
+        }
+        for action in draft.plain().iter() {
+            if let Some(id) = self.actions.get(usize::from(action.0)) {
+                draft.grantable.insert(id.clone(), ActionSet::of(action));
+            }
+        }
+        for (permission, actions) in &source.permissions.0 {
+            let id = snake(permission, Dots::None, "permission")?;
+            let mut set = ActionSet::EMPTY;
+            for action in actions {
+                let ix = self.canonical_action(draft, action)?;
+                if draft.derived.contains(ix) {
+                    return wrong(
+                        action,
+                        format!(
+                            "the action `{}` is both derived and granted by the permission `{id}`",
+                            action.value
+                        ),
+                    );
+                }
+                set.insert(ix);
+            }
+            if set.is_empty() {
+                return wrong(
+                    permission,
+                    format!("the permission `{id}` grants no action"),
+                );
+            }
+            let namesake = self
+                .action_index
+                .get(&id)
+                .filter(|ix| draft.actions.contains(**ix));
+            if namesake.is_some_and(|ix| !set.contains(*ix)) {
+                return wrong(
+                    permission,
+                    format!("the permission `{id}` is named as an action that it does not grant"),
+                );
+            }
+            draft.grantable.insert(id, set);
+        }
+        Ok(())
+    }
+
+    fn resource_type(
+        &self,
+        source: &CatalogSource,
+        draft: &Draft<'_>,
+        drafts: &[Draft<'_>],
+    ) -> Result<ResourceType, CatalogError> {
+        let reserved = self.reserved(draft)?;
+        let mut payment = ActionSet::EMPTY;
+        for action in &draft.source.requires_payment_method {
+            payment.insert(self.canonical_action(draft, action)?);
+        }
+        let mut rules = vec![None; self.actions.len()];
+        for (ix, slot) in (0u8..).map(ActionIx).zip(&mut rules) {
+            if draft.canonical_of(ix) != Some(ix) {
+                continue;
+            }
+            let derived = draft.derived.contains(ix);
+            *slot = Some(ActionRule {
+                tool_level: self.tool_level.contains(ix),
+                read_only: self.read_only.contains(ix),
+                needs_payment_method: payment.contains(ix),
+                always: draft.always.contains(ix),
+                derived,
+                sources: if derived {
+                    self.derived_sources(draft, ix, drafts)?
+                } else {
+                    let own = self.type_index.get(&draft.name);
+                    own.map(|own| (*own, self.implying(draft, ix)))
+                        .into_iter()
+                        .collect()
+                },
+                reserved: reserved
+                    .filter(|(_, actions)| actions.contains(ix))
+                    .map(|(reserved, _)| reserved),
+            });
+        }
+        let mut seats = SeatSet::EMPTY;
+        for seat in &draft.source.seats {
+            match self.seat_index.get(seat.value.as_str()) {
+                Some(ix) => seats = seats.union(SeatSet::of(*ix)),
+                None => {
+                    return wrong(
+                        seat,
+                        format!("the catalog has no seat `{}`", shown(&seat.value)),
+                    );
+                }
+            }
+        }
+        Ok(ResourceType {
+            name: draft.name.clone(),
+            flag: draft.source.levels == Levels::Flag,
+            actions: draft.actions,
+            view: self.action_index.get(VIEW).copied().unwrap_or(ActionIx(0)),
+            rules,
+            canonical: draft.canonical.clone(),
+            grantable: draft.grantable.clone(),
+            seats,
+            no_view: match draft.source.no_view.unwrap_or(source.no_view) {
+                NoView::BlockedPage => Presentation::BlockedPage,
+                NoView::Lock => Presentation::Lock,
+            },
+            requestable: draft.source.requestable,
+            partitionable: false,
+        })
+    }
+
+    /// Actions of the type of which a grant gives this one: itself and those that imply it.
+    fn implying(&self, draft: &Draft<'_>, action: ActionIx) -> ActionSet {
+        let gives = |granted: &ActionIx| {
+            let closed = self.closure.get(usize::from(granted.0));
+            closed.is_some_and(|closed| {
+                closed
+                    .iter()
+                    .any(|implied| draft.canonical_of(implied) == Some(action))
+            })
+        };
+        draft.plain().iter().filter(gives).collect()
+    }
+
+    fn derived_sources(
+        &self,
+        draft: &Draft<'_>,
+        action: ActionIx,
+        drafts: &[Draft<'_>],
+    ) -> Result<Vec<(TypeIx, ActionSet)>, CatalogError> {
+        let name = self.actions.get(usize::from(action.0));
+        let mut sources: BTreeMap<TypeIx, ActionSet> = BTreeMap::new();
+        for (derived, about) in &draft.source.derived.0 {
+            if Some(derived.value.as_str()) != name.map(Id::as_str) {
+                continue;
+            }
+            for key in &about.any_of {
+                let (type_ix, granted) = self.any_of(key, drafts)?;
+                let entry = sources.entry(type_ix).or_default();
+                *entry = entry.union(granted);
+            }
+        }
+        Ok(sources.into_iter().collect())
+    }
+
+    /// What one `TYPE.KEY` or `TYPE.*` of an any_of stands for.
+    fn any_of(
+        &self,
+        key: &At<String>,
+        drafts: &[Draft<'_>],
+    ) -> Result<(TypeIx, ActionSet), CatalogError> {
+        let Some((type_name, permission)) = key.value.rsplit_once('.') else {
+            return wrong(
+                key,
+                format!(
+                    "an any_of names TYPE.ACTION, TYPE.PERMISSION or TYPE.*, this is `{}`",
+                    shown(&key.value)
+                ),
+            );
+        };
+        let type_ix = self.type_ix(&At {
+            value: type_name.to_owned(),
+            place: key.place,
+        })?;
+        let Some(draft) = drafts.get(usize::from(type_ix.0)) else {
+            return wrong(key, format!("the catalog has no type `{type_name}`"));
+        };
+        if permission == "*" {
+            let granted = draft
+                .grantable
+                .values()
+                .fold(ActionSet::EMPTY, |all, one| all.union(*one))
+                .without(draft.always);
+            if granted.is_empty() {
+                return wrong(key, format!("the type `{type_name}` has nothing to grant"));
+            }
+            return Ok((type_ix, granted));
+        }
+        let Some(actions) = draft.grantable.get(permission) else {
+            return wrong(
+                key,
+                format!(
+                    "`{}` is not a permission that can be granted; an any_of can't name derived actions",
+                    shown(&key.value)
+                ),
+            );
+        };
+        let granted = actions
+            .iter()
+            .map(|action| self.implying(draft, action))
+            .fold(ActionSet::EMPTY, ActionSet::union);
+        Ok((type_ix, granted))
+    }
+
+    fn reserved(&self, draft: &Draft<'_>) -> Result<Option<(Reserved, ActionSet)>, CatalogError> {
+        let Some(at) = &draft.source.reserved else {
+            return Ok(None);
+        };
+        let ReservedSource {
+            holders,
+            except_partner_users,
+            actions,
+        } = &at.value;
+        let holds = |holder| holders.iter().any(|listed| listed.value == holder);
+        let reserved = Reserved {
+            account_owner: holds(Holder::AccountOwner),
+            super_admin: holds(Holder::SuperAdmin),
+            partner_admin: holds(Holder::PartnerAdmin),
+            explicit_grant: holds(Holder::ExplicitGrant),
+            except_partner_users: *except_partner_users,
+        };
+        let refuse = |problem: &str| {
+            Err(CatalogError::at(
+                at.place,
+                format!("the type `{}`: {problem}", draft.name),
+            ))
+        };
+        if holders.is_empty() {
+            return refuse("`reserved` names no holders");
+        }
+        if reserved.explicit_grant && !draft.source.grantable {
+            return refuse("it is reserved to an explicit grant, but is not grantable");
+        }
+        if *except_partner_users && !reserved.explicit_grant {
+            return refuse(
+                "except_partner_users narrows the holder explicit_grant, which is not there",
+            );
+        }
+        let mut covered = ActionSet::EMPTY;
+        match actions {
+            None => covered = draft.actions,
+            Some(listed) => {
+                for action in listed {
+                    covered.insert(self.canonical_action(draft, action)?);
+                }
+            }
+        }
+        if covered.intersects(draft.always.union(draft.derived)) {
+            return refuse("a reserved action can't be always allowed or derived too");
+        }
+        Ok(Some((reserved, covered)))
+    }
+
+    fn plans(
+        &self,
+        source: &CatalogSource,
+        drafts: &[Draft<'_>],
+    ) -> Result<Vec<Plan>, CatalogError> {
+        if source.plans.0.is_empty() {
+            return Err(CatalogError::at(
+                source.catalog.place,
+                "the catalog has no plans",
+            ));
+        }
+        let mut plans: Vec<Plan> = Vec::new();
+        for (name, about) in &source.plans.0 {
+            let plan = self.plan(name, about, &plans, drafts)?;
+            plans.push(plan);
+        }
+        Ok(plans)
+    }
+
+    fn plan(
+        &self,
+        name: &At<String>,
+        about: &PlanSource,
+        above: &[Plan],
+        drafts: &[Draft<'_>],
+    ) -> Result<Plan, CatalogError> {
+        let id = snake(name, Dots::None, "plan")?;
+        let mut plan = match &about.extends {
+            None => Plan {
+                name: id,
+                nested_teams: false,
+                object_access_requests: false,
+                entitled: drafts.iter().map(|draft| draft.actions).collect(),
+                partitionable: vec![false; drafts.len()],
+            },
+            Some(base) => match above.iter().find(|plan| plan.name.as_str() == base.value) {
+                Some(base) => Plan {
+                    name: id,
+                    ..base.clone()
+                },
+                None => {
+                    return wrong(
+                        base,
+                        format!(
+                            "the plan `{}` extends `{}`, which is no plan above it",
+                            name.value,
+                            shown(&base.value)
+                        ),
+                    );
+                }
+            },
+        };
+        plan.nested_teams = about.nested_teams.unwrap_or(plan.nested_teams);
+        plan.object_access_requests = about
+            .object_access_requests
+            .unwrap_or(plan.object_access_requests);
+        for partitioned in &about.partitions {
+            let ix = self.type_ix(partitioned)?;
+            if let Some(slot) = plan.partitionable.get_mut(usize::from(ix.0)) {
+                *slot = true;
+            }
+        }
+        for lacking in &about.without {
+            self.take_out(&mut plan, lacking, drafts)?;
+        }
+        self.refuse_missing_partitions(about, &plan)?;
+        for (entitled, partitionable) in plan.entitled.iter().zip(&mut plan.partitionable) {
+            *partitionable &= !entitled.is_empty();
+        }
+        Ok(plan)
+    }
+
+    /// Takes a type or one of its actions out of a plan.
+    fn take_out(
+        &self,
+        plan: &mut Plan,
+        lacking: &At<String>,
+        drafts: &[Draft<'_>],
+    ) -> Result<(), CatalogError> {
+        if let Some(ix) = self.type_index.get(lacking.value.as_str()) {
+            if let Some(entitled) = plan.entitled.get_mut(usize::from(ix.0)) {
+                *entitled = ActionSet::EMPTY;
+            }
+            return Ok(());
+        }
+        let split = lacking.value.rsplit_once('.').and_then(|(name, action)| {
+            let ix = self.type_index.get(name)?;
+            Some((*ix, drafts.get(usize::from(ix.0))?, action))
+        });
+        let Some((ix, draft, action)) = split else {
+            return wrong(
+                lacking,
+                format!("the catalog has no type `{}`", shown(&lacking.value)),
+            );
+        };
+        let action = self.canonical_action(
+            draft,
+            &At {
+                value: action.to_owned(),
+                place: lacking.place,
+            },
+        )?;
+        let gone = draft
+            .actions
+            .iter()
+            .filter(|named| draft.canonical_of(*named) == Some(action))
+            .collect();
+        if let Some(entitled) = plan.entitled.get_mut(usize::from(ix.0)) {
+            *entitled = entitled.without(gone);
+        }
+        Ok(())
+    }
+
+    fn refuse_missing_partitions(
+        &self,
+        about: &PlanSource,
+        plan: &Plan,
+    ) -> Result<(), CatalogError> {
+        for partitioned in &about.partitions {
+            let ix = self.type_ix(partitioned)?;
+            if plan
+                .entitled
+                .get(usize::from(ix.0))
+                .is_some_and(|set| set.is_empty())
+            {
+                return wrong(
+                    partitioned,
+                    format!(
+                        "the plan `{}` partitions the type `{}`, which it is without",
+                        plan.name, partitioned.value
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! Strict YAML for catalogs and account documents: typed, located, and bounded.
+//!
+//! Every value that can be wrong later carries its place, so that a check made long after parsing
+//! still names line and column. Unknown and duplicate keys, unknown tags and loose booleans are
+//! errors; budgets stop alias bombs and deep nesting before they cost memory or stack.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+
+/// Deepest nesting of lists and maps.
+pub const DEPTH_MAX: usize = 64;
+/// Most YAML documents in one file.
+pub const DOCUMENTS_MAX: usize = 1_024;
+/// Most lists, maps and scalars in one file, what aliases repeat included.
+pub const NODES_MAX: usize = 50_000_000;
+/// Most lists, maps and scalars that aliases may repeat in one file.
+pub const REPEATED_MAX: usize = 100_000;
+
+/// A place in a text. Lines and columns count from 1; 0 is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    pub line: u32,
+    pub column: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "line {}", self.line)?;
+        if self.column > 0 {
+            write!(formatter, ", column {}", self.column)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<serde_saphyr::Location> for Place {
+    fn from(location: serde_saphyr::Location) -> Self {
+        let number = |long: u64| u32::try_from(long).unwrap_or(u32::MAX);
+        Self {
+            line: number(location.line()),
+            column: number(location.column()),
+        }
+    }
+}
+
+/// A value and where it stands. Where an alias stands for it, the place is that of the alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At<T> {
+    pub value: T,
+    pub place: Place,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = serde_saphyr::Spanned::<T>::deserialize(deserializer)?;
+        Ok(Self {
+            value: spanned.value,
+            place: spanned.referenced.into(),
+        })
+    }
+}
+
+/// A map with free keys, in the order of the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entries<T>(pub Vec<(At<String>, T)>);
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
+            type Value = Entries<T>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a map")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+/// A key that may be left out, be there without a value, or have one: the three differ where a
+/// document changes what is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Field<T> {
+    #[default]
+    Absent,
+    Empty,
+    Given(T),
+}
+
+impl<T> Field<T> {
+    pub fn given(self) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Empty => None,
+        }
+    }
+
+    pub fn as_ref(&self) -> Field<&T> {
+        match self {
+            Self::Absent => Field::Absent,
+            Self::Empty => Field::Empty,
+            Self::Given(value) => Field::Given(value),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Option::<T>::deserialize(deserializer)? {
+            Some(value) => Self::Given(value),
+            None => Self::Empty,
+        })
+    }
+}
+
+/// Why a text is not what it should be; one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct YamlError {
+    pub place: Option<Place>,
+    pub problem: String,
+}
+
+/// Reads each YAML document of a text; empty ones are skipped.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, YamlError> {
+    serde_saphyr::from_multiple_with_options(text, options(text)).map_err(|error| explain(&error))
+}
+
+fn options(text: &str) -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: DEPTH_MAX,
+            flow_nesting_limit: DEPTH_MAX,
+            max_documents: DOCUMENTS_MAX,
+            max_nodes: NODES_MAX,
+            max_events: NODES_MAX.saturating_mul(2),
+            // What is written can't have more bytes than the text; what aliases repeat is bounded
+            // by the replay limit below.
+            max_total_scalar_bytes: text.len().saturating_mul(2).saturating_add(1 << 20),
+            max_total_comment_bytes: text.len(),
+            max_buffered_comment_events: 10_000,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: REPEATED_MAX,
+        },
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+    }
+}
+
+fn explain(error: &serde_saphyr::Error) -> YamlError {
+    use serde_saphyr::Error;
+    let error = error.without_snippet();
+    let place = error.location().map(Place::from);
+    let problem = match error {
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => format!(
+            "unknown key `{}`; the keys here are {}",
+            shown(field),
+            expected.join(", ")
+        ),
+        Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => format!("`{}` is not one of {}", shown(variant), expected.join(", ")),
+        Error::DuplicateMappingKey { key, .. } => match key {
+            Some(key) => format!("the key `{}` is there twice", shown(key)),
+            None => "a key is there twice".to_owned(),
+        },
+        Error::NullIntoString { .. } => {
+            "a text is missing here; put the word in quotes if it is meant as one".to_owned()
+        }
+        Error::InvalidBooleanStrict { .. } => "this must be true or false".to_owned(),
+        Error::InvalidScalar { ty, .. } => format!("this is not a valid {ty}"),
+        Error::SerdeInvalidType {
+            unexpected,
+            expected,
+            ..
+        } => format!("{} is not {}", shown(unexpected), expected),
+        Error::Budget { breach, .. } => {
+            format!("the text asks for more than is allowed: {breach:?}")
+        }
+        Error::AliasError { error, .. } => explain(error).problem,
+        other => without_place(&other.to_string()),
+    };
+    YamlError { place, problem }
+}
+
+/// The library ends its messages with their place, which we give first and in our own words.
+fn without_place(message: &str) -> String {
+    let text = message
+        .rfind(" at line ")
+        .map_or(message, |at| message.get(..at).unwrap_or(message));
+    text.lines().collect::<Vec<_>>().join(" ")
+}
+
+/// Text of a user for a message of one line: escaped, and cut where it is long.
+pub fn shown(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 80;
+    let mut out: String = text
+        .chars()
+        .take(CHARACTERS_MAX)
+        .flat_map(|character| {
+            let escaped = character.is_control().then(|| character.escape_default());
+            let plain = escaped.is_none().then_some(character);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect();
+    if text.chars().nth(CHARACTERS_MAX).is_some() {
+        out.push_str("...");
+    }
+    out
+}
