@@ -1,1 +1,405 @@
-//! To come.
+//! Use cases on the directory of an account: create, change, delete, export, watch.
+//!
+//! A write is: the graph at the head -> the pure plan -> one transaction of the store, which
+//! refuses if the head has moved -> the cache catches up through the same path as for anyone
+//! else's change -> the new head goes back to the caller. A conflict plans again, a bounded number
+//! of times.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::authz::change::{self, AccountPatch, Change, ChangeError, ChangeLine, ChangeProblem};
+use crate::authz::graph::{GraphBuilder, GraphError};
+use crate::authz::model::{EntityChange, Id};
+use crate::clock::Clock;
+use crate::graph_cache::{Consistency, GraphCache, ReadError, ReadGraph, off_worker};
+use crate::revision::{RevisionError, RevisionToken};
+use crate::store::{AccountSummary, Head, IdempotencyKey, Snapshot, Store, StoreError, Write};
+
+mod watch;
+
+pub use watch::{ChangeWatch, WatchEvent};
+
+/// Times that a write is planned before it gives up to other writers.
+const WRITE_TRIES_MAX: u32 = 8;
+
+/// Wait before a write is planned again, times the tries so far; writers in this process queue,
+/// so this is for those in other processes.
+const CONFLICT_BACKOFF: Duration = Duration::from_millis(2);
+
+/// How long an idempotency key is remembered (`api.md`: 24 h).
+const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("there is already an account `{0}`")]
+    AlreadyExists(Id),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The changes are well-formed, but no graph can be made of what they lead to.
+    #[error("the changes lead to an account that can't be used: {0}")]
+    Unusable(GraphError),
+    #[error(
+        "the account has been changed since the expected revision: read it again, then decide anew"
+    )]
+    ExpectedRevision,
+    #[error("the idempotency key `{0}` was used for another request in the last 24 hours")]
+    IdempotencyKeyReused(Id),
+    #[error(
+        "the account was changed by others on each of {WRITE_TRIES_MAX} tries: try again later"
+    )]
+    Contended,
+    /// The text is safe to show; the source is for the log.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl From<StoreError> for DirectoryError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<RevisionError> for DirectoryError {
+    fn from(error: RevisionError) -> Self {
+        Self::Read(ReadError::Revision(error))
+    }
+}
+
+/// One atomic list of changes to one account.
+#[derive(Debug, Clone)]
+pub struct ApplyChanges {
+    pub account: Id,
+    pub changes: Vec<Change>,
+    /// Refused with [`DirectoryError::ExpectedRevision`] where the account stands elsewhere.
+    pub expected: Option<RevisionToken>,
+    pub idempotency: Option<Idempotency>,
+    /// Plans and checks everything, writes nothing.
+    pub dry_run: bool,
+}
+
+/// A caller's name for a write, so that a repeated request is carried out once.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    pub key: Id,
+    /// SHA-256 of the request.
+    pub request_digest: [u8; 32],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Where the account stands now; of a dry run where it stood, `None` if there is no account.
+    pub head: Option<Head>,
+    /// What was done, a line an entity; empty for a replay.
+    pub lines: Vec<ChangeLine>,
+    /// The write had been carried out before under its idempotency key.
+    pub replayed: bool,
+}
+
+/// Cheap to clone; all clones work on the same store and cache.
+#[derive(Clone)]
+pub struct Directory {
+    store: Arc<dyn Store>,
+    graphs: GraphCache,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a write starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Precondition {
+    None,
+    NoSuchAccount,
+    StandsAt(Head),
+}
+
+/// A planned write: what to store, and on top of what.
+struct Planned {
+    expected: Option<Head>,
+    changes: Vec<EntityChange>,
+    lines: Vec<ChangeLine>,
+}
+
+impl Directory {
+    pub fn new(store: Arc<dyn Store>, graphs: GraphCache, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            store,
+            graphs,
+            clock,
+        }
+    }
+
+    pub fn graphs(&self) -> &GraphCache {
+        &self.graphs
+    }
+
+    /// Creates an account; [`DirectoryError::AlreadyExists`] if there is one.
+    pub async fn create_account(
+        &self,
+        account: Id,
+        patch: AccountPatch,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Applied, DirectoryError> {
+        let request = ApplyChanges {
+            account,
+            changes: vec![Change::PutAccount(patch)],
+            expected: None,
+            idempotency,
+            dry_run: false,
+        };
+        self.write(request, Precondition::NoSuchAccount).await
+    }
+
+    /// Carries out a list of changes in one transaction, or none of it.
+    pub async fn apply_changes(&self, request: ApplyChanges) -> Result<Applied, DirectoryError> {
+        let precondition = match &request.expected {
+            Some(token) => Precondition::StandsAt(self.head_of(token, &request.account)?),
+            None => Precondition::None,
+        };
+        self.write(request, precondition).await
+    }
+
+    /// Removes an account with everything in it.
+    pub async fn delete_account(
+        &self,
+        account: &Id,
+        expected: Option<RevisionToken>,
+    ) -> Result<(), DirectoryError> {
+        let expected = expected
+            .map(|token| self.head_of(&token, account))
+            .transpose()?;
+        match self.store.delete_account(account, expected).await {
+            Ok(true) => {
+                self.graphs.forget(account).await;
+                Ok(())
+            }
+            Ok(false) => Err(ReadError::UnknownAccount(account.clone()).into()),
+            Err(StoreError::Conflict) => Err(DirectoryError::ExpectedRevision),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Accounts after `after` in bytewise order of ids, at most `limit`.
+    pub async fn accounts(
+        &self,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccountSummary>, DirectoryError> {
+        Ok(self.store.accounts(after, limit).await?)
+    }
+
+    /// The whole account at one revision, attributes included, in chunks.
+    pub async fn export(&self, account: &Id) -> Result<Snapshot, DirectoryError> {
+        self.store
+            .snapshot(account, true)
+            .await?
+            .ok_or_else(|| ReadError::UnknownAccount(account.clone()).into())
+    }
+
+    /// Follows the changes of an account after a revision, or from now on.
+    ///
+    /// A token that the account never stood at is refused here; one that is too old for the
+    /// change log begins with [`WatchEvent::Reload`].
+    pub async fn watch(
+        &self,
+        account: &Id,
+        after: Option<RevisionToken>,
+        heartbeat: Duration,
+    ) -> Result<ChangeWatch, DirectoryError> {
+        let from = match after {
+            Some(token) => {
+                let from = self.head_of(&token, account)?;
+                let consistency = Consistency::AtLeastAsFresh(token);
+                self.graphs.read(account, &consistency).await?;
+                from
+            }
+            None => {
+                let consistency = Consistency::FullyConsistent;
+                self.graphs.read(account, &consistency).await?.head
+            }
+        };
+        Ok(ChangeWatch::new(
+            Arc::clone(&self.store),
+            self.graphs.clone(),
+            account.clone(),
+            from,
+            heartbeat,
+        ))
+    }
+
+    async fn write(
+        &self,
+        request: ApplyChanges,
+        precondition: Precondition,
+    ) -> Result<Applied, DirectoryError> {
+        let request = Arc::new(request);
+        for tries in 1..=WRITE_TRIES_MAX {
+            match self.write_once(&request, precondition).await {
+                Err(DirectoryError::Store(StoreError::Conflict)) => {
+                    tracing::debug!(account = %request.account, tries, "write met another, plans again");
+                    tokio::time::sleep(CONFLICT_BACKOFF * tries).await;
+                }
+                done => return done,
+            }
+        }
+        Err(DirectoryError::Contended)
+    }
+
+    async fn write_once(
+        &self,
+        request: &Arc<ApplyChanges>,
+        precondition: Precondition,
+    ) -> Result<Applied, DirectoryError> {
+        // Writers to one account queue here, so that they don't spend their tries on each other.
+        let live = match self.graphs.live(&request.account).await {
+            Ok(live) => Some(live),
+            Err(ReadError::UnknownAccount(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let _turn = match &live {
+            Some(live) => Some(live.write_turn().await),
+            None => None,
+        };
+        let present = self.present(&request.account).await?;
+        // Looked up after the head was read: a twin of this request that commits earlier is found
+        // here, and one that commits later makes the store answer with a conflict.
+        if let Some(applied) = self.replay(request).await? {
+            return Ok(applied);
+        }
+        check(precondition, &request.account, present.as_deref())?;
+        let planned = plan(Arc::clone(request), present).await?;
+        if request.dry_run {
+            return Ok(Applied {
+                head: planned.expected,
+                lines: planned.lines,
+                replayed: false,
+            });
+        }
+        let idempotency = request.idempotency.as_ref();
+        let head = self
+            .store
+            .apply(Write {
+                account: &request.account,
+                expected: planned.expected,
+                changes: &planned.changes,
+                idempotency: idempotency.map(|idempotency| self.key(idempotency)),
+            })
+            .await?;
+        // The write is made, whatever happens here: a reader with its token catches up itself.
+        if let Err(error) = self.graphs.catch_up_cached(&request.account).await {
+            tracing::warn!(account = %request.account, error = %error, "written, but the cache could not follow yet");
+        }
+        Ok(Applied {
+            head: Some(head),
+            lines: planned.lines,
+            replayed: false,
+        })
+    }
+
+    /// The account as the store has it now; `None` if it has none.
+    async fn present(&self, account: &Id) -> Result<Option<Arc<ReadGraph>>, DirectoryError> {
+        let consistency = Consistency::FullyConsistent;
+        match self.graphs.read(account, &consistency).await {
+            Ok(read) => Ok(Some(read)),
+            Err(ReadError::UnknownAccount(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn replay(&self, request: &ApplyChanges) -> Result<Option<Applied>, DirectoryError> {
+        let Some(idempotency) = request.idempotency.as_ref().filter(|_| !request.dry_run) else {
+            return Ok(None);
+        };
+        let remembered = self
+            .store
+            .remembered(&request.account, self.key(idempotency))
+            .await?;
+        match remembered {
+            None => Ok(None),
+            Some(write) if write.request_digest == idempotency.request_digest => {
+                Ok(Some(Applied {
+                    head: Some(write.head),
+                    lines: Vec::new(),
+                    replayed: true,
+                }))
+            }
+            Some(_) => Err(DirectoryError::IdempotencyKeyReused(
+                idempotency.key.clone(),
+            )),
+        }
+    }
+
+    fn key<'a>(&self, idempotency: &'a Idempotency) -> IdempotencyKey<'a> {
+        IdempotencyKey {
+            key: &idempotency.key,
+            request_digest: idempotency.request_digest,
+            now_micros: self.clock.now().unix_micros(),
+            ttl_micros: i64::try_from(IDEMPOTENCY_TTL.as_micros()).unwrap_or(i64::MAX),
+        }
+    }
+
+    fn head_of(&self, token: &RevisionToken, account: &Id) -> Result<Head, RevisionError> {
+        token.head_of(self.store.identity().epoch, account)
+    }
+}
+
+fn check(
+    precondition: Precondition,
+    account: &Id,
+    present: Option<&ReadGraph>,
+) -> Result<(), DirectoryError> {
+    match (precondition, present) {
+        (Precondition::None, _) | (Precondition::NoSuchAccount, None) => Ok(()),
+        (Precondition::NoSuchAccount, Some(_)) => {
+            Err(DirectoryError::AlreadyExists(account.clone()))
+        }
+        (Precondition::StandsAt(_), None) => Err(ReadError::UnknownAccount(account.clone()).into()),
+        (Precondition::StandsAt(head), Some(present)) if present.head == head => Ok(()),
+        (Precondition::StandsAt(_), Some(_)) => Err(DirectoryError::ExpectedRevision),
+    }
+}
+
+/// Plans off the async workers, and proves that what would be stored can be loaded: a write that
+/// would take the account out of service is refused before it is made.
+async fn plan(
+    request: Arc<ApplyChanges>,
+    present: Option<Arc<ReadGraph>>,
+) -> Result<Planned, DirectoryError> {
+    let expected = present.as_ref().map(|present| present.head);
+    off_worker(move || {
+        let graph = present.as_ref().map(|present| &present.graph);
+        let set =
+            change::plan(&request.account, graph, &request.changes).map_err(|error| match error
+                .problem
+            {
+                ChangeProblem::NoAccount => {
+                    ReadError::UnknownAccount(request.account.clone()).into()
+                }
+                ChangeProblem::Dangling { .. }
+                | ChangeProblem::Invalid(_)
+                | ChangeProblem::TeamCycle(_)
+                | ChangeProblem::NotEntitled(_)
+                | ChangeProblem::LastSuperAdmin => DirectoryError::Change(error),
+            })?;
+        match graph {
+            Some(graph) => graph.apply(&set.changes),
+            None => {
+                let mut builder = GraphBuilder::default();
+                for change in &set.changes {
+                    if let EntityChange::Put(entity) = change {
+                        builder.push(entity.clone());
+                    }
+                }
+                builder.finish()
+            }
+        }
+        .map_err(DirectoryError::Unusable)?;
+        Ok(Planned {
+            expected,
+            changes: set.changes,
+            lines: set.summary,
+        })
+    })
+    .await?
+}

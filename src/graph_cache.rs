@@ -1,1 +1,543 @@
-//! To come.
+//! The accounts in memory: from an account's id to its live graph, at the freshness asked for.
+//!
+//! A read never waits for another account, never holds a lock while it decides, and is never
+//! answered from a picture that is older than the staleness bound. What can go wrong has a
+//! declared outcome:
+//!
+//! - **Not cached**: one load for all who ask (moka merges them). A load that fails, or takes
+//!   longer than the load timeout, fails those who wait for it and is forgotten: the next reader
+//!   begins anew. A reader that goes away does not stop the load of the others.
+//! - **The store is gone**: reads go on until the staleness bound, then [`ReadError::Stale`]. A
+//!   fully consistent read, or one with a token that is ahead of the cache, is an error at once.
+//! - **Memory**: moka bounds all accounts together by bytes and evicts whole accounts.
+//!
+//! INVARIANT (snapshot only advances): [`LiveAccount`] publishes under its catch-up lock, each
+//! snapshot computed from the one before it or from a load that began after it. So whoever saw a
+//! revision never sees an earlier one, but for a history that forked.
+//!
+//! INVARIANT (coverage): the feed vouches for an account from the moment at which it saw the
+//! account's head equal in cache and store, after its probe was armed. Until then, and from the
+//! moment at which it sees a difference, only the account's own catch-ups count. So an account
+//! that joins in the middle of a feed pass can't be called fresh by a pass that never looked at it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use moka::future::Cache;
+use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
+use tokio::sync::Semaphore;
+
+use crate::authz::graph::{AccountGraph, GraphBuilder, GraphError};
+use crate::authz::model::Id;
+use crate::clock::Clock;
+use crate::revision::{RevisionError, RevisionToken};
+use crate::store::{Changes, Head, Nonce, Snapshot, Store, StoreError};
+
+mod live;
+
+pub use live::LiveAccount;
+
+/// How fresh an answer must be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// The cached graph, at most the staleness bound behind.
+    #[default]
+    MinimizeLatency,
+    /// At the token's revision or later.
+    AtLeastAsFresh(RevisionToken),
+    /// At the head of the store when the question is asked, or later.
+    FullyConsistent,
+}
+
+/// One account at one revision: what a question is decided on.
+#[derive(Debug)]
+pub struct ReadGraph {
+    pub graph: AccountGraph,
+    pub head: Head,
+}
+
+/// Why there is nothing to decide on. Never a decision.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    #[error("there is no account `{0}`")]
+    UnknownAccount(Id),
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    /// The text is safe to show; the source is for the log.
+    #[error("{0}")]
+    Store(Arc<StoreError>),
+    /// What is stored can't be decided on, e.g. after a plain SQL write: mend it, then it loads.
+    #[error("the account can't be loaded: {0}")]
+    Graph(#[from] GraphError),
+    #[error("reading the account took longer than {timeout_ms} ms")]
+    Timeout { timeout_ms: u64 },
+    #[error(
+        "the cached state was last known to be current {age_ms} ms ago, and the staleness bound is {bound_ms} ms: the database can't be followed"
+    )]
+    Stale { age_ms: u64, bound_ms: u64 },
+    /// A defect of this program; the log has the panic.
+    #[error("the account could not be read because of an internal error")]
+    Internal,
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Of all cached graphs together.
+    pub bytes_max: u64,
+    /// How old a picture may be that a read is still answered from.
+    pub staleness_bound: Duration,
+    /// Of one load, and of one catch-up.
+    pub load_timeout: Duration,
+}
+
+/// Loads at a time; each keeps a core busy, and the store's readers too.
+const LOADS_AT_ONCE: usize = 4;
+
+/// moka weighs in `u32`; in units of a KiB an account may have 4 TiB.
+const WEIGHT_UNIT_BYTES: u64 = 1_024;
+
+/// Cheap to clone; all clones are the same cache.
+#[derive(Clone)]
+pub struct GraphCache {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    limits: CacheLimits,
+    accounts: Cache<Id, Arc<LiveAccount>>,
+    loads: Semaphore,
+    loads_begun: AtomicU64,
+    /// Monotonic nanoseconds at which the feed last knew all covered accounts to be current.
+    verified_at: AtomicU64,
+    /// Whether an account may be cached that the feed does not cover.
+    has_uncovered: AtomicBool,
+}
+
+impl GraphCache {
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limits: CacheLimits) -> Self {
+        let accounts = Cache::builder()
+            .max_capacity(limits.bytes_max / WEIGHT_UNIT_BYTES)
+            .weigher(|_account: &Id, live: &Arc<LiveAccount>| {
+                u32::try_from(live.weigh().div_ceil(WEIGHT_UNIT_BYTES)).unwrap_or(u32::MAX)
+            })
+            .eviction_listener(|_account, live: Arc<LiveAccount>, cause| {
+                // Re-weighing replaces an account by itself.
+                if cause != RemovalCause::Replaced {
+                    live.set_covered(false);
+                }
+            })
+            .build();
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                clock,
+                limits,
+                accounts,
+                loads: Semaphore::new(LOADS_AT_ONCE),
+                loads_begun: AtomicU64::new(0),
+                verified_at: AtomicU64::new(0),
+                has_uncovered: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// The account's graph at the freshness asked for.
+    ///
+    /// Bounded: at most the load timeout for an account that is not cached, and once more where
+    /// the store must be asked.
+    pub async fn read(
+        &self,
+        account: &Id,
+        consistency: &Consistency,
+    ) -> Result<Arc<ReadGraph>, ReadError> {
+        match consistency {
+            Consistency::MinimizeLatency => {
+                let live = self.live(account).await?;
+                self.within_bound(&live)
+            }
+            Consistency::AtLeastAsFresh(token) => {
+                // Before anything is loaded: a foreign token costs nothing.
+                let wanted = token.head_of(self.epoch(), account)?;
+                self.at_least(account, wanted).await
+            }
+            Consistency::FullyConsistent => {
+                let asked_at = self.now_nanos();
+                let live = self.live(account).await?;
+                self.catch_up(&live, asked_at).await?;
+                Ok(live.snapshot())
+            }
+        }
+    }
+
+    /// The token of a head of an account, to be handed to callers.
+    pub fn token(&self, account: &Id, head: Head) -> RevisionToken {
+        RevisionToken::new(self.epoch(), account, head)
+    }
+
+    /// The account's live side, loaded if it isn't cached. How fresh it is, is not looked at.
+    pub async fn live(&self, account: &Id) -> Result<Arc<LiveAccount>, ReadError> {
+        if let Some(live) = self.inner.accounts.get(account).await {
+            return Ok(live);
+        }
+        // In a task of its own: a caller that goes away must not abort the load that others wait
+        // for.
+        let cache = self.clone();
+        let account = account.clone();
+        let load = tokio::spawn(async move {
+            let loaded = cache
+                .inner
+                .accounts
+                .try_get_with_by_ref(&account, cache.load_within_timeout(&account))
+                .await
+                .map_err(|error| ReadError::clone(&error));
+            // After the insertion, so that the feed finds it when it looks.
+            cache.note_uncovered();
+            loaded
+        });
+        load.await.unwrap_or_else(|_panic| Err(ReadError::Internal))
+    }
+
+    /// Brings a live account to the store's present head. Done by another caller after
+    /// `asked_at` (monotonic nanoseconds), it isn't done again.
+    async fn catch_up(&self, live: &Arc<LiveAccount>, asked_at: u64) -> Result<(), ReadError> {
+        let caught_up = self
+            .within_timeout(self.catch_up_snapshot(live, asked_at))
+            .await;
+        match caught_up {
+            Ok(()) => {
+                self.weigh_again(live).await;
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(error, ReadError::UnknownAccount(_)) {
+                    self.remove(live).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Brings an account to the store's present head if it is cached.
+    ///
+    /// A write calls it so that its effect is in memory when it is acknowledged, and the feed for
+    /// every account that it sees behind.
+    pub async fn catch_up_cached(&self, account: &Id) -> Result<(), ReadError> {
+        let asked_at = self.now_nanos();
+        match self.inner.accounts.get(account).await {
+            Some(live) => self.catch_up(&live, asked_at).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Drops an account that is gone from the store.
+    pub async fn forget(&self, account: &Id) {
+        if let Some(live) = self.inner.accounts.remove(account).await {
+            live.set_covered(false);
+        }
+    }
+
+    /// How long ago the feed last knew all covered accounts to be current; `None` before the
+    /// first time.
+    pub fn staleness(&self) -> Option<Duration> {
+        match self.inner.verified_at.load(Ordering::SeqCst) {
+            0 => None,
+            at => Some(Duration::from_nanos(self.now_nanos().saturating_sub(at))),
+        }
+    }
+
+    pub fn limits(&self) -> CacheLimits {
+        self.inner.limits
+    }
+
+    /// Loads from the store since the start, failed ones included.
+    pub fn loads_begun(&self) -> u64 {
+        self.inner.loads_begun.load(Ordering::SeqCst)
+    }
+
+    /// Cached accounts with the heads that they stand at, in no order.
+    pub fn cached(&self) -> Vec<Arc<LiveAccount>> {
+        self.inner
+            .accounts
+            .iter()
+            .map(|(_account, live)| live)
+            .collect()
+    }
+
+    /// Whether the feed must compare heads even where its probe says nothing; asking resets it.
+    pub(crate) fn take_uncovered(&self) -> bool {
+        self.inner.has_uncovered.swap(false, Ordering::SeqCst)
+    }
+
+    pub(crate) fn note_uncovered(&self) {
+        self.inner.has_uncovered.store(true, Ordering::SeqCst);
+    }
+
+    /// The feed vouches for all covered accounts as they were at that moment.
+    pub(crate) fn set_verified_at(&self, at: Duration) {
+        self.inner.verified_at.store(nanos(at), Ordering::SeqCst);
+    }
+
+    fn epoch(&self) -> [u8; 8] {
+        self.inner.store.identity().epoch
+    }
+
+    fn now_nanos(&self) -> u64 {
+        nanos(self.inner.clock.monotonic())
+    }
+
+    fn within_bound(&self, live: &Arc<LiveAccount>) -> Result<Arc<ReadGraph>, ReadError> {
+        // The order matters: the snapshot read last is at least as new as what was vouched for.
+        let fed_at = self.inner.verified_at.load(Ordering::SeqCst);
+        let verified_at = live.verified_at(fed_at);
+        let age = Duration::from_nanos(self.now_nanos().saturating_sub(verified_at));
+        if age > self.inner.limits.staleness_bound {
+            return Err(ReadError::Stale {
+                age_ms: millis(age),
+                bound_ms: millis(self.inner.limits.staleness_bound),
+            });
+        }
+        Ok(live.snapshot())
+    }
+
+    async fn at_least(&self, account: &Id, wanted: Head) -> Result<Arc<ReadGraph>, ReadError> {
+        let asked_at = self.now_nanos();
+        let live = self.live(account).await?;
+        // A token says how old the picture may not be, not that it may be any older than the
+        // bound: past the bound the store is asked as well.
+        let mut read = match self.within_bound(&live) {
+            Ok(read) if read.head.revision >= wanted.revision => read,
+            Ok(_) | Err(_) => {
+                self.catch_up(&live, asked_at).await?;
+                live.snapshot()
+            }
+        };
+        if read.head.revision < wanted.revision {
+            return Err(RevisionError::BeyondHead.into());
+        }
+        if self.stood_at(&live, &read, wanted).await? {
+            return Ok(read);
+        }
+        // The cached history may be the wrong one: a database put back under a running server.
+        self.catch_up(&live, self.now_nanos()).await?;
+        read = live.snapshot();
+        if read.head.revision < wanted.revision {
+            return Err(RevisionError::BeyondHead.into());
+        }
+        if self.stood_at(&live, &read, wanted).await? {
+            Ok(read)
+        } else {
+            Err(RevisionError::OtherHistory.into())
+        }
+    }
+
+    /// Whether `head` is part of the account's history. True where the log no longer says: then
+    /// it is older than the log, and the epoch alone tells histories apart.
+    async fn stood_at(
+        &self,
+        live: &LiveAccount,
+        read: &ReadGraph,
+        head: Head,
+    ) -> Result<bool, ReadError> {
+        if read.head.revision == head.revision {
+            return Ok(read.head.nonce == head.nonce);
+        }
+        let known: Option<Option<Nonce>> = live.nonce_at(head.revision);
+        let nonce = match known {
+            Some(nonce) => nonce,
+            None => {
+                let nonce = self
+                    .within_timeout(async {
+                        let store = &self.inner.store;
+                        Ok(store.nonce_at(live.id(), head.revision).await?)
+                    })
+                    .await?;
+                live.remember_nonce(head.revision, nonce);
+                nonce
+            }
+        };
+        Ok(nonce.is_none_or(|nonce| nonce == head.nonce))
+    }
+
+    async fn load_within_timeout(&self, account: &Id) -> Result<Arc<LiveAccount>, ReadError> {
+        self.inner.loads_begun.fetch_add(1, Ordering::SeqCst);
+        let loaded = self.within_timeout(self.load(account)).await;
+        match &loaded {
+            Ok(live) => {
+                let bytes = live.weigh();
+                tracing::debug!(account = %account, revision = live.head().revision, bytes, "account loaded");
+                if bytes > self.inner.limits.bytes_max {
+                    tracing::warn!(
+                        account = %account,
+                        bytes,
+                        cache_bytes_max = self.inner.limits.bytes_max,
+                        "the account alone is larger than the cache: it is loaded for every read"
+                    );
+                }
+            }
+            Err(ReadError::UnknownAccount(_)) => {}
+            Err(error) => tracing::warn!(
+                account = %account,
+                error = %error,
+                cause = %Causes(error),
+                "account could not be loaded"
+            ),
+        }
+        loaded
+    }
+
+    async fn load(&self, account: &Id) -> Result<Arc<LiveAccount>, ReadError> {
+        let permit = self
+            .inner
+            .loads
+            .acquire()
+            .await
+            .map_err(|_closed| ReadError::Internal)?;
+        let read = self.build(account).await?;
+        drop(permit);
+        let live = Arc::new(LiveAccount::new(account.clone(), read));
+        // A large account takes longer to load than the staleness bound allows; what was committed
+        // meanwhile is picked up here, and the picture is as old as this one query.
+        self.catch_up_snapshot(&live, self.now_nanos()).await?;
+        Ok(live)
+    }
+
+    /// Builds the graph from one transaction of the store, off the async workers.
+    async fn build(&self, account: &Id) -> Result<ReadGraph, ReadError> {
+        let snapshot = self.inner.store.snapshot(account, false).await?;
+        let Some(Snapshot { head, mut chunks }) = snapshot else {
+            return Err(ReadError::UnknownAccount(account.clone()));
+        };
+        let mut builder = GraphBuilder::default();
+        while let Some(chunk) = chunks.recv().await {
+            let entities = chunk?;
+            builder = off_worker(move || {
+                for entity in entities {
+                    builder.push(entity);
+                }
+                builder
+            })
+            .await?;
+        }
+        let graph = off_worker(move || builder.finish()).await??;
+        Ok(ReadGraph { graph, head })
+    }
+
+    /// The part of a catch-up that touches the account alone, so that a load can use it before
+    /// the account is in the cache.
+    async fn catch_up_snapshot(
+        &self,
+        live: &Arc<LiveAccount>,
+        asked_at: u64,
+    ) -> Result<(), ReadError> {
+        let turn = live.catch_up_turn().await;
+        if live.own_verified_at() > asked_at {
+            return Ok(());
+        }
+        let begun_at = self.now_nanos();
+        let read = live.snapshot();
+        match self.inner.store.changes_since(live.id(), read.head).await? {
+            Changes::None => {}
+            Changes::Delta {
+                head,
+                history,
+                changes,
+            } => {
+                let graph = off_worker(move || read.graph.apply(&changes)).await??;
+                live.publish(&turn, ReadGraph { graph, head }, &history);
+            }
+            Changes::Reload => {
+                self.inner.loads_begun.fetch_add(1, Ordering::SeqCst);
+                tracing::info!(account = %live.id(), "account is loaded anew: its changes are not known in steps");
+                let read = self.build(live.id()).await?;
+                live.publish_reloaded(&turn, read);
+            }
+            Changes::Gone => return Err(ReadError::UnknownAccount(live.id().clone())),
+        }
+        live.set_own_verified_at(begun_at);
+        Ok(())
+    }
+
+    async fn within_timeout<T>(
+        &self,
+        work: impl Future<Output = Result<T, ReadError>>,
+    ) -> Result<T, ReadError> {
+        let timeout = self.inner.limits.load_timeout;
+        tokio::time::timeout(timeout, work)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err(ReadError::Timeout {
+                    timeout_ms: millis(timeout),
+                })
+            })
+    }
+
+    /// Tells moka that a graph has grown; an account that left the cache stays out.
+    async fn weigh_again(&self, live: &Arc<LiveAccount>) {
+        if !live.has_outgrown_its_weight() {
+            return;
+        }
+        let entry = self.inner.accounts.entry_by_ref(live.id());
+        entry
+            .and_compute_with(async |present| match present {
+                Some(present) if Arc::ptr_eq(present.value(), live) => Op::Put(Arc::clone(live)),
+                Some(_) | None => Op::Nop,
+            })
+            .await;
+    }
+
+    /// Takes this very account out, and not one that was loaded in its place.
+    async fn remove(&self, live: &Arc<LiveAccount>) {
+        live.set_covered(false);
+        let entry = self.inner.accounts.entry_by_ref(live.id());
+        entry
+            .and_compute_with(async |present| match present {
+                Some(present) if Arc::ptr_eq(present.value(), live) => Op::Remove,
+                Some(_) | None => Op::Nop,
+            })
+            .await;
+    }
+}
+
+/// Runs work on a whole graph where it holds up no other request.
+pub(crate) async fn off_worker<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ReadError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_panic_or_shutdown| ReadError::Internal)
+}
+
+/// The chain of sources of an error, for the log alone.
+struct Causes<'a>(&'a ReadError);
+
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ReadError::Store(error) = self.0 else {
+            return formatter.write_str("none");
+        };
+        let mut source = std::error::Error::source(error.as_ref());
+        while let Some(cause) = source {
+            write!(formatter, "{cause}; ")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
