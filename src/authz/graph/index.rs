@@ -1,0 +1,407 @@
+//! The resources of one type: rows by ordinal, ids to ordinals, and postings by principal.
+//!
+//! Ordinals below `sorted` are in id byte order, as they were at the last rebuild; newer ids follow
+//! in the *tail*, in the order of their arrival. So a page in id order is a binary search and a walk,
+//! and a tail that has grown past an eighth of the whole is merged by building the index anew.
+//!
+//! INVARIANT (postings): the postings hold an ordinal for exactly the facts of its living row, but
+//! for assignments that expire: rows with any of those are in `timed` and are judged one by one.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use roaring::RoaringBitmap;
+
+use super::GraphError;
+use super::cow::CowVec;
+use super::row::{self, Facts, Row};
+use crate::authz::model::{Id, PrincipalKind};
+
+const PAGE_ROWS: usize = 128;
+/// Shards of the tail's id table: an insertion copies one of them.
+const TAIL_SHARDS: usize = 64;
+/// A tail up to this size is never worth a rebuild.
+const TAIL_MIN: usize = 8_192;
+/// Ordinals are 32 bits; the limit leaves room for a tail.
+const ROWS_MAX: usize = 2_000_000_000;
+
+type Hasher = foldhash::quality::RandomState;
+
+/// 128 rows: where each starts, then their bytes, in one allocation.
+#[derive(Debug, Clone)]
+struct Page {
+    starts: [u32; PAGE_ROWS + 1],
+    rows: Box<[u8]>,
+}
+
+/// For each number of a kind of principal, the ordinals that refer to it.
+#[derive(Debug, Clone, Default)]
+pub(in crate::authz) struct Postings(CowVec<Option<Arc<RoaringBitmap>>>);
+
+impl Postings {
+    pub(in crate::authz) fn get(&self, number: u32) -> Option<&RoaringBitmap> {
+        self.0.get(number as usize)?.as_deref()
+    }
+
+    pub(in crate::authz) fn iter(&self) -> impl Iterator<Item = (u32, &RoaringBitmap)> {
+        (0u32..).zip(self.0.iter()).filter_map(|(number, bitmap)| Some((number, bitmap.as_deref()?)))
+    }
+
+    fn edit(&mut self, number: u32, edit: impl FnOnce(&mut RoaringBitmap)) {
+        while self.0.len() <= number as usize {
+            self.0.push(None);
+        }
+        if let Some(slot) = self.0.get_mut(number as usize) {
+            edit(Arc::make_mut(slot.get_or_insert_with(Arc::default)));
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len() * 8 + self.0.iter().flatten().map(|bitmap| bitmap_bytes(bitmap)).sum::<usize>()
+    }
+}
+
+fn bitmap_bytes(bitmap: &RoaringBitmap) -> usize {
+    // Each container takes a header and a vector beside its serialized form.
+    bitmap.serialized_size() + 48 * bitmap.statistics().n_containers as usize
+}
+
+#[derive(Debug, Clone, Default)]
+pub(in crate::authz) struct AllPostings {
+    pub(in crate::authz) alive: Arc<RoaringBitmap>,
+    pub(in crate::authz) partitioned: Arc<RoaringBitmap>,
+    pub(in crate::authz) has_owner: Arc<RoaringBitmap>,
+    pub(in crate::authz) has_owning_team: Arc<RoaringBitmap>,
+    /// Rows with an assignment that expires.
+    pub(in crate::authz) timed: Arc<RoaringBitmap>,
+    pub(in crate::authz) owners: Postings,
+    pub(in crate::authz) owning_teams: Postings,
+    pub(in crate::authz) assigned_users: Postings,
+    pub(in crate::authz) assigned_teams: Postings,
+    pub(in crate::authz) assigned_groups: Postings,
+}
+
+impl AllPostings {
+    fn assigned(&mut self, kind: PrincipalKind) -> &mut Postings {
+        match kind {
+            PrincipalKind::User => &mut self.assigned_users,
+            PrincipalKind::Team => &mut self.assigned_teams,
+            PrincipalKind::Group => &mut self.assigned_groups,
+        }
+    }
+
+    /// Adds a living row's facts, or takes them away.
+    fn mark(&mut self, ordinal: u32, facts: &Facts, add: bool) {
+        let set = |bitmap: &mut Arc<RoaringBitmap>, condition: bool| {
+            if condition && bitmap.contains(ordinal) != add {
+                flip(Arc::make_mut(bitmap), ordinal, add);
+            }
+        };
+        set(&mut self.alive, true);
+        set(&mut self.partitioned, facts.partitioned);
+        set(&mut self.has_owner, !facts.owners.is_empty());
+        set(&mut self.has_owning_team, facts.owning_team.is_some());
+        set(&mut self.timed, facts.is_timed());
+        for owner in &facts.owners {
+            self.owners.edit(*owner, |bitmap| flip(bitmap, ordinal, add));
+        }
+        if let Some(team) = facts.owning_team {
+            self.owning_teams.edit(team, |bitmap| flip(bitmap, ordinal, add));
+        }
+        for assignment in facts.assignments.iter().filter(|assignment| assignment.expires_at.is_none()) {
+            self.assigned(assignment.kind).edit(assignment.principal, |bitmap| flip(bitmap, ordinal, add));
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let flags = [&self.alive, &self.partitioned, &self.has_owner, &self.has_owning_team, &self.timed];
+        let postings =
+            [&self.owners, &self.owning_teams, &self.assigned_users, &self.assigned_teams, &self.assigned_groups];
+        flags.into_iter().map(|bitmap| bitmap_bytes(bitmap)).sum::<usize>()
+            + postings.into_iter().map(Postings::bytes).sum::<usize>()
+    }
+}
+
+fn flip(bitmap: &mut RoaringBitmap, ordinal: u32, add: bool) {
+    if add {
+        bitmap.insert(ordinal);
+    } else {
+        bitmap.remove(ordinal);
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(in crate::authz) struct TypeIndex {
+    pub(super) resource_type: Id,
+    hasher: Hasher,
+    pages: CowVec<Arc<Page>>,
+    len: u32,
+    /// Ordinals below this are in id byte order, deleted ones included.
+    sorted: u32,
+    base: Arc<HashTable<u32>>,
+    tail: Vec<Arc<HashTable<u32>>>,
+    pub(in crate::authz) postings: AllPostings,
+    row_bytes: usize,
+}
+
+/// Rows in the making, one after the other in one buffer.
+#[derive(Debug, Default)]
+pub(super) struct IndexBuilder {
+    rows: Vec<u8>,
+    starts: Vec<usize>,
+    /// Each id was greater than the one before.
+    unsorted: bool,
+}
+
+impl IndexBuilder {
+    pub(super) fn push(&mut self, id: &str, facts: &Facts) {
+        let last = self.starts.last().and_then(|start| self.rows.get(*start..)).map(Row::new);
+        self.unsorted |= last.is_some_and(|last| last.id() >= id);
+        self.starts.push(self.rows.len());
+        row::encode(id, facts, &mut self.rows);
+    }
+
+    fn row(&self, at: usize) -> Row<'_> {
+        let start = self.starts.get(at).copied().unwrap_or_default();
+        let end = self.starts.get(at + 1).copied().unwrap_or(self.rows.len());
+        Row::new(self.rows.get(start..end).unwrap_or_default())
+    }
+
+    pub(super) fn finish(self, resource_type: Id) -> Result<TypeIndex, GraphError> {
+        let mut order: Vec<usize> = (0..self.starts.len()).collect();
+        if self.unsorted {
+            // Of rows with one id the last is kept, as if it had overwritten the others.
+            order.sort_by(|left, right| self.row(*left).id().cmp(self.row(*right).id()).then(right.cmp(left)));
+            order.dedup_by(|later, earlier| self.row(*later).id() == self.row(*earlier).id());
+        }
+        if order.len() > ROWS_MAX {
+            return Err(GraphError::TooMany { what: "resources of one type", limit: ROWS_MAX as u64 });
+        }
+        let mut index = TypeIndex::empty(resource_type);
+        index.len = order.len() as u32;
+        index.sorted = index.len;
+        for page_rows in order.chunks(PAGE_ROWS) {
+            let page = Page::of(page_rows.iter().map(|at| self.row(*at)));
+            index.row_bytes += page.bytes();
+            index.pages.push(Arc::new(page));
+        }
+        let mut base = HashTable::with_capacity(order.len());
+        for (ordinal, at) in (0u32..).zip(&order) {
+            let row = self.row(*at);
+            base.insert_unique(index.hasher.hash_one(row.id()), ordinal, |_| 0);
+            index.postings.mark(ordinal, &row.facts(), true);
+        }
+        index.base = Arc::new(base);
+        Ok(index)
+    }
+}
+
+impl Page {
+    fn of<'a>(rows: impl Iterator<Item = Row<'a>>) -> Self {
+        let mut starts = [0u32; PAGE_ROWS + 1];
+        let mut bytes = Vec::new();
+        let mut count = 0;
+        for row in rows.take(PAGE_ROWS) {
+            bytes.extend_from_slice(row.bytes());
+            count += 1;
+            if let Some(rest) = starts.get_mut(count..) {
+                // All later starts move along, so rows that aren't there yet are empty.
+                rest.fill(bytes.len() as u32);
+            }
+        }
+        Self { starts, rows: bytes.into_boxed_slice() }
+    }
+
+    fn row(&self, at: usize) -> Row<'_> {
+        let start = self.starts.get(at).copied().unwrap_or_default() as usize;
+        let end = self.starts.get(at + 1).copied().unwrap_or_default() as usize;
+        Row::new(self.rows.get(start..end).unwrap_or_default())
+    }
+
+    /// This page with one row replaced or, at its end, added.
+    fn with(&self, at: usize, row: Row<'_>, count: usize) -> Self {
+        Self::of((0..count).map(|other| if other == at { row } else { self.row(other) }))
+    }
+
+    fn bytes(&self) -> usize {
+        std::mem::size_of::<Self>() + self.rows.len() + 32
+    }
+}
+
+impl TypeIndex {
+    pub(super) fn empty(resource_type: Id) -> Self {
+        Self {
+            resource_type,
+            hasher: Hasher::default(),
+            pages: CowVec::default(),
+            len: 0,
+            sorted: 0,
+            base: Arc::default(),
+            tail: vec![Arc::default(); TAIL_SHARDS],
+            postings: AllPostings::default(),
+            row_bytes: 0,
+        }
+    }
+
+    /// The row of an ordinal that this index gave out.
+    pub(in crate::authz) fn row(&self, ordinal: u32) -> Row<'_> {
+        let at = ordinal as usize;
+        self.pages.get(at / PAGE_ROWS).map_or(Row::new(&[]), |page| page.row(at % PAGE_ROWS))
+    }
+
+    /// The ordinal of a living resource.
+    pub(in crate::authz) fn find(&self, id: &str) -> Option<u32> {
+        self.find_any(id).filter(|ordinal| self.row(*ordinal).is_alive())
+    }
+
+    fn find_any(&self, id: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(id);
+        let same = |ordinal: &u32| self.row(*ordinal).id() == id;
+        self.base.find(hash, same).or_else(|| self.tail.get(shard_of(hash))?.find(hash, same)).copied()
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.postings.alive.len()
+    }
+
+    pub(super) fn put(&mut self, id: &str, facts: &Facts) -> Result<(), GraphError> {
+        let mut bytes = Vec::with_capacity(id.len() + 32);
+        row::encode(id, facts, &mut bytes);
+        let ordinal = match self.find_any(id) {
+            Some(ordinal) => {
+                self.unmark(ordinal);
+                self.write(ordinal, Row::new(&bytes));
+                ordinal
+            }
+            None => self.append(id, Row::new(&bytes))?,
+        };
+        self.postings.mark(ordinal, facts, true);
+        Ok(())
+    }
+
+    pub(super) fn delete(&mut self, id: &str) {
+        let Some(ordinal) = self.find(id) else { return };
+        self.unmark(ordinal);
+        let mut bytes = Vec::new();
+        self.row(ordinal).tombstone(&mut bytes);
+        self.write(ordinal, Row::new(&bytes));
+    }
+
+    fn unmark(&mut self, ordinal: u32) {
+        let row = self.row(ordinal);
+        if row.is_alive() {
+            let facts = row.facts();
+            self.postings.mark(ordinal, &facts, false);
+        }
+    }
+
+    fn append(&mut self, id: &str, row: Row<'_>) -> Result<u32, GraphError> {
+        if self.len as usize >= ROWS_MAX {
+            return Err(GraphError::TooMany { what: "resources of one type", limit: ROWS_MAX as u64 });
+        }
+        let ordinal = self.len;
+        self.len += 1;
+        self.write(ordinal, row);
+        let hash = self.hasher.hash_one(id);
+        // The shard is taken out while its rehasher reads rows of `self`.
+        let mut shard = self.tail.get_mut(shard_of(hash)).map(std::mem::take).unwrap_or_default();
+        Arc::make_mut(&mut shard).insert_unique(hash, ordinal, |other| self.hasher.hash_one(self.row(*other).id()));
+        if let Some(slot) = self.tail.get_mut(shard_of(hash)) {
+            *slot = shard;
+        }
+        Ok(ordinal)
+    }
+
+    fn write(&mut self, ordinal: u32, row: Row<'_>) {
+        let (page_at, at) = (ordinal as usize / PAGE_ROWS, ordinal as usize % PAGE_ROWS);
+        let count = (self.len as usize - page_at * PAGE_ROWS).min(PAGE_ROWS);
+        match self.pages.get_mut(page_at) {
+            Some(page) => {
+                let next = page.with(at, row, count);
+                self.row_bytes = (self.row_bytes + next.bytes()).saturating_sub(page.bytes());
+                *page = Arc::new(next);
+            }
+            None => {
+                let page = Page::of(std::iter::once(row));
+                self.row_bytes += page.bytes();
+                self.pages.push(Arc::new(page));
+            }
+        }
+    }
+
+    /// Whether so much was added or deleted since the last rebuild that it is due.
+    pub(super) fn wants_rebuild(&self) -> bool {
+        let tail = (self.len - self.sorted) as usize;
+        let dead = self.len as usize - usize::try_from(self.postings.alive.len()).unwrap_or(usize::MAX);
+        tail > TAIL_MIN.max(self.sorted as usize / 8) || dead > TAIL_MIN.max(self.len as usize / 2)
+    }
+
+    /// The same living rows, in id order, without a tail.
+    pub(super) fn rebuilt(&self) -> Result<Self, GraphError> {
+        let mut builder = IndexBuilder::default();
+        for ordinal in self.ordered(&self.postings.alive, None, usize::MAX) {
+            let row = self.row(ordinal);
+            builder.push(row.id(), &row.facts());
+        }
+        builder.finish(self.resource_type.clone())
+    }
+
+    /// Of these living ordinals those whose ids follow `after`, in id byte order, at most `limit`.
+    pub(in crate::authz) fn ordered(&self, of: &RoaringBitmap, after: Option<&str>, limit: usize) -> Vec<u32> {
+        let id = |ordinal: u32| self.row(ordinal).id();
+        let follows = |ordinal: u32| after.is_none_or(|after| id(ordinal) > after);
+        let start = after.map_or(0, |after| partition_point(self.sorted, |ordinal| id(ordinal) <= after));
+        let mut tail: Vec<u32> = of.range(self.sorted..).filter(|ordinal| follows(*ordinal)).collect();
+        if tail.len() > limit {
+            tail.select_nth_unstable_by(limit, |left, right| id(*left).cmp(id(*right)));
+            tail.truncate(limit);
+        }
+        tail.sort_unstable_by(|left, right| id(*left).cmp(id(*right)));
+        let mut sorted = of.range(start..self.sorted.max(start)).peekable();
+        let mut tail = tail.into_iter().peekable();
+        let mut merged = Vec::new();
+        while merged.len() < limit {
+            let next = match (sorted.peek(), tail.peek()) {
+                (Some(left), Some(right)) if id(*right) < id(*left) => tail.next(),
+                (Some(_), _) => sorted.next(),
+                (None, _) => tail.next(),
+            };
+            match next {
+                Some(ordinal) => merged.push(ordinal),
+                None => break,
+            }
+        }
+        merged
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        const SLOT: usize = std::mem::size_of::<u32>() + 1;
+        let tail: usize = self.tail.iter().map(|shard| shard.capacity()).sum();
+        self.row_bytes + (self.base.capacity() + tail) * SLOT * 8 / 7
+    }
+
+    /// The postings' share of the size: walks all bitmaps, so it is taken at builds only.
+    pub(super) fn posting_bytes(&self) -> usize {
+        self.postings.bytes()
+    }
+}
+
+fn shard_of(hash: u64) -> usize {
+    // The table uses the low bits and the top seven; the shard takes some from the middle.
+    (hash >> 32) as usize % TAIL_SHARDS
+}
+
+/// First ordinal below `len` for which `before` is false, where it is true up to some point.
+fn partition_point(len: u32, before: impl Fn(u32) -> bool) -> u32 {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
