@@ -9,9 +9,12 @@
 use smallvec::SmallVec;
 
 use super::catalog::{ActionIx, ActionRule, ActionSet, Reserved, ResourceType, SeatSet, TypeIx};
-use super::decision::{Decision, Effect, Presentation, ReasonCode, Requestable, ResourceFacts, Target, UnknownName};
+use super::decision::{
+    Decision, Effect, Presentation, ReasonCode, Requestable, ResourceFacts, Target, UnknownName,
+};
 use super::graph::{
-    AccountGraph, AssignmentFact, CompiledGrant, CompiledObjectGrant, CompiledUser, Facts, Reach, TypeMode,
+    AccountGraph, AssignmentFact, CompiledGrant, CompiledObjectGrant, CompiledUser, Facts, Reach,
+    TypeMode,
 };
 use super::model::{Id, Level, PrincipalKind, Timestamp, UserStatus};
 
@@ -68,9 +71,15 @@ impl<'g> AccessSet<'g> {
         at: Timestamp,
     ) -> Result<Self, UnknownName> {
         let (type_ix, action) = graph.catalog().resolve(resource_type, action)?;
-        Self::resolved(graph, graph.compiled_user(user), type_ix, action, at).ok_or_else(|| UnknownName::Action {
-            resource_type: resource_type.to_owned(),
-            action: graph.catalog().action_name(action).map(ToString::to_string).unwrap_or_default(),
+        Self::resolved(graph, graph.compiled_user(user), type_ix, action, at).ok_or_else(|| {
+            UnknownName::Action {
+                resource_type: resource_type.to_owned(),
+                action: graph
+                    .catalog()
+                    .action_name(action)
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            }
         })
     }
 
@@ -105,7 +114,9 @@ impl<'g> AccessSet<'g> {
     /// Steps 1 to 4, and for those that get past them the grants of step 6.
     fn pass_gates(&mut self) -> Gate {
         // 1. User status.
-        let Some(user) = self.user else { return Gate::Barred(ReasonCode::UserUnknown) };
+        let Some(user) = self.user else {
+            return Gate::Barred(ReasonCode::UserUnknown);
+        };
         if let Some(code) = barred(user) {
             return Gate::Barred(code);
         }
@@ -129,7 +140,13 @@ impl<'g> AccessSet<'g> {
     }
 
     fn entitlement(&self, user: &CompiledUser) -> Option<ReasonCode> {
-        let entitled = self.graph.plan().entitled.get(usize::from(self.type_ix.0)).copied().unwrap_or_default();
+        let entitled = self
+            .graph
+            .plan()
+            .entitled
+            .get(usize::from(self.type_ix.0))
+            .copied()
+            .unwrap_or_default();
         if !entitled.contains(self.action) {
             return Some(ReasonCode::NotEntitled);
         }
@@ -174,8 +191,17 @@ impl<'g> AccessSet<'g> {
     /// their next boundary.
     fn collect_grants(&mut self, user: &CompiledUser) {
         for (type_ix, actions) in &self.rule.sources {
-            for grant in user.holdings.iter().flat_map(|holding| holding.table.of(*type_ix, *actions)) {
-                match liveness(grant.not_before, grant.expires_at, self.at, &mut self.boundary) {
+            for grant in user
+                .holdings
+                .iter()
+                .flat_map(|holding| holding.table.of(*type_ix, *actions))
+            {
+                match liveness(
+                    grant.not_before,
+                    grant.expires_at,
+                    self.at,
+                    &mut self.boundary,
+                ) {
                     Liveness::Live => self.grants.push(Reaching {
                         level: grant.level,
                         include_unassigned: grant.include_unassigned,
@@ -192,7 +218,13 @@ impl<'g> AccessSet<'g> {
         match self.gate {
             Gate::Barred(code) => return self.deny(code, Presentation::None, None),
             Gate::Locked(code) => return self.deny(code, Presentation::Lock, self.boundary),
-            Gate::Holder => return self.allow(ReasonCode::ReservedHolder, Reaching::EVERYTHING, self.boundary),
+            Gate::Holder => {
+                return self.allow(
+                    ReasonCode::ReservedHolder,
+                    Reaching::EVERYTHING,
+                    self.boundary,
+                );
+            }
             Gate::Above(_) | Gate::Open => {}
         }
         let (id, facts) = match target {
@@ -217,9 +249,13 @@ impl<'g> AccessSet<'g> {
             return self.allow(code, Reaching::EVERYTHING, None);
         }
         match self.grants.iter().max() {
-            Some(_) if self.rule.always => self.allow(ReasonCode::Tool, Reaching::EVERYTHING, self.boundary),
+            Some(_) if self.rule.always => {
+                self.allow(ReasonCode::Tool, Reaching::EVERYTHING, self.boundary)
+            }
             Some(highest) => self.allow(ReasonCode::Tool, *highest, self.boundary),
-            None if self.rule.always => self.allow(ReasonCode::Always, Reaching::EVERYTHING, self.boundary),
+            None if self.rule.always => {
+                self.allow(ReasonCode::Always, Reaching::EVERYTHING, self.boundary)
+            }
             None => self.deny_without_grant(self.expired, self.boundary),
         }
     }
@@ -241,33 +277,52 @@ impl<'g> AccessSet<'g> {
         for assignment in &facts.assignments {
             liveness(None, assignment.expires_at, self.at, &mut boundary);
         }
-        match self.standing(facts, object_grant).verdict(&self.grants, self.rule.always) {
+        match self
+            .standing(facts, object_grant)
+            .verdict(&self.grants, self.rule.always)
+        {
             Verdict::Allow(code, highest) => self.allow(code, highest, boundary),
             Verdict::Deny(code) => self.deny(code, Presentation::BlockedPage, boundary),
         }
     }
 
     /// Object grants on this resource that count for the action, whatever the time.
-    pub(in crate::authz) fn object_grants(&self, id: &str) -> impl Iterator<Item = &'g CompiledObjectGrant> {
+    pub(in crate::authz) fn object_grants(
+        &self,
+        id: &str,
+    ) -> impl Iterator<Item = &'g CompiledObjectGrant> {
         let actions = self.object_actions();
-        let grants = self.user.map_or(&[][..], |user| user.object_grants(self.type_ix, id));
-        grants.iter().filter(move |grant| grant.actions.intersects(actions))
+        let grants = self
+            .user
+            .map_or(&[][..], |user| user.object_grants(self.type_ix, id));
+        grants
+            .iter()
+            .filter(move |grant| grant.actions.intersects(actions))
     }
 
     /// The actions whose object grants count: those of the action's sources on its own type.
     fn object_actions(&self) -> ActionSet {
-        let own = self.rule.sources.iter().filter(|(type_ix, _)| *type_ix == self.type_ix);
+        let own = self
+            .rule
+            .sources
+            .iter()
+            .filter(|(type_ix, _)| *type_ix == self.type_ix);
         own.fold(ActionSet::EMPTY, |all, (_, actions)| all.union(*actions))
     }
 
     /// Grants that count for the action, object grants aside, whatever the time, with the set that
     /// they come by.
-    pub(in crate::authz) fn counting_grants(&self) -> impl Iterator<Item = (Option<&'g Id>, &'g CompiledGrant)> {
+    pub(in crate::authz) fn counting_grants(
+        &self,
+    ) -> impl Iterator<Item = (Option<&'g Id>, &'g CompiledGrant)> {
         let holdings = self.user.map_or(&[][..], |user| user.holdings.as_slice());
         let sources = self.rule.sources.as_slice();
         sources.iter().flat_map(move |(type_ix, actions)| {
             holdings.iter().flat_map(move |holding| {
-                holding.table.of(*type_ix, *actions).map(move |grant| (holding.set.as_ref(), grant))
+                holding
+                    .table
+                    .of(*type_ix, *actions)
+                    .map(move |grant| (holding.set.as_ref(), grant))
             })
         })
     }
@@ -283,12 +338,22 @@ impl<'g> AccessSet<'g> {
         let names = &self.graph.names;
         let assignment = |described: &super::decision::DescribedAssignment| {
             let principal = &described.principal;
-            let number = names.principals(principal.kind()).find(principal.id().as_str()).unwrap_or(NOBODY);
+            let number = names
+                .principals(principal.kind())
+                .find(principal.id().as_str())
+                .unwrap_or(NOBODY);
             AssignmentFact::described(principal.kind(), number, described.expires_at)
         };
         Facts {
-            owners: facts.owners.iter().map(|id| names.users.find(id.as_str()).unwrap_or(NOBODY)).collect(),
-            owning_team: facts.owning_team.as_ref().map(|id| names.teams.find(id.as_str()).unwrap_or(NOBODY)),
+            owners: facts
+                .owners
+                .iter()
+                .map(|id| names.users.find(id.as_str()).unwrap_or(NOBODY))
+                .collect(),
+            owning_team: facts
+                .owning_team
+                .as_ref()
+                .map(|id| names.teams.find(id.as_str()).unwrap_or(NOBODY)),
             partitioned: facts.partitioned || !facts.assigned_to.is_empty(),
             assignments: facts.assigned_to.iter().map(assignment).collect(),
         }
@@ -296,19 +361,30 @@ impl<'g> AccessSet<'g> {
 
     /// How a resource stands to the user.
     pub(in crate::authz) fn standing(&self, facts: &Facts, object_grant: bool) -> Standing {
-        let mut standing = Standing { object_grant, ..Standing::default() };
+        let mut standing = Standing {
+            object_grant,
+            ..Standing::default()
+        };
         standing.wall = match (self.mode.share, facts.partitioned, self.mode.no_one) {
             (true, _, _) | (false, false, false) => Wall::None,
             (false, true, _) => Wall::Partition,
             (false, false, true) => Wall::NoOne,
         };
         standing.unassigned = facts.owners.is_empty() && !facts.partitioned;
-        let Some(user) = self.user else { return standing };
+        let Some(user) = self.user else {
+            return standing;
+        };
         standing.own = facts.owners.contains(&user.number);
-        for assignment in facts.assignments.iter().filter(|assignment| assignment.is_live(self.at)) {
+        for assignment in facts
+            .assignments
+            .iter()
+            .filter(|assignment| assignment.is_live(self.at))
+        {
             standing.live_assignment = true;
             match assignment.kind {
-                PrincipalKind::User => standing.assigned_user |= assignment.principal == user.number,
+                PrincipalKind::User => {
+                    standing.assigned_user |= assignment.principal == user.number
+                }
                 PrincipalKind::Team => {
                     let via = self.via(user, assignment.principal);
                     standing.assigned_team = standing.assigned_team.into_iter().chain(via).min();
@@ -322,13 +398,20 @@ impl<'g> AccessSet<'g> {
         }
         standing.owning_team = match facts.owning_team {
             Some(team) => self.via(user, team),
-            None => facts.owners.iter().filter_map(|owner| self.via_teams_of(user, *owner)).min(),
+            None => facts
+                .owners
+                .iter()
+                .filter_map(|owner| self.via_teams_of(user, *owner))
+                .min(),
         };
         standing
     }
 
     pub(in crate::authz) fn mask(&self, user: &CompiledUser, group: u32) -> Option<ActionSet> {
-        self.graph.directory.group(group)?.mask(user, &self.graph.directory.tree)
+        self.graph
+            .directory
+            .group(group)?
+            .mask(user, &self.graph.directory.tree)
     }
 
     pub(in crate::authz) fn via(&self, user: &CompiledUser, team: u32) -> Option<Via> {
@@ -345,7 +428,11 @@ impl<'g> AccessSet<'g> {
     /// The best way from the user to any team of an owner.
     fn via_teams_of(&self, user: &CompiledUser, owner: u32) -> Option<Via> {
         let owner = self.graph.directory.user_by_number(owner)?;
-        owner.teams.iter().filter_map(|team| self.via(user, *team)).min()
+        owner
+            .teams
+            .iter()
+            .filter_map(|team| self.via(user, *team))
+            .min()
     }
 
     /// Step 6 where no grant is live.
@@ -366,11 +453,22 @@ impl<'g> AccessSet<'g> {
     }
 
     fn may_view_tool(&self) -> bool {
-        Self::resolved(self.graph, self.user, self.type_ix, self.resource_type.view, self.at)
-            .is_some_and(|view| view.decide(Target::Tool).is_allow())
+        Self::resolved(
+            self.graph,
+            self.user,
+            self.type_ix,
+            self.resource_type.view,
+            self.at,
+        )
+        .is_some_and(|view| view.decide(Target::Tool).is_allow())
     }
 
-    fn allow(&self, reason: ReasonCode, highest: Reaching, valid_until: Option<Timestamp>) -> Decision {
+    fn allow(
+        &self,
+        reason: ReasonCode,
+        highest: Reaching,
+        valid_until: Option<Timestamp>,
+    ) -> Decision {
         Decision {
             effect: Effect::Allow,
             reason,
@@ -382,7 +480,12 @@ impl<'g> AccessSet<'g> {
         }
     }
 
-    fn deny(&self, reason: ReasonCode, presentation: Presentation, valid_until: Option<Timestamp>) -> Decision {
+    fn deny(
+        &self,
+        reason: ReasonCode,
+        presentation: Presentation,
+        valid_until: Option<Timestamp>,
+    ) -> Decision {
         Decision {
             effect: Effect::Deny,
             reason,
@@ -401,7 +504,9 @@ impl<'g> AccessSet<'g> {
             return Requestable::None;
         }
         match reason {
-            Code::NoPermission | Code::GrantExpired | Code::MissingPrerequisite => Requestable::Tool,
+            Code::NoPermission | Code::GrantExpired | Code::MissingPrerequisite => {
+                Requestable::Tool
+            }
             Code::NotInPartition
             | Code::Orphaned
             | Code::UnpartitionedRestricted
@@ -430,7 +535,11 @@ fn barred(user: &CompiledUser) -> Option<ReasonCode> {
         UserStatus::Deactivated | UserStatus::Removed => return Some(ReasonCode::UserDeactivated),
         UserStatus::Active => {}
     }
-    let ended = user.user.partner.as_ref().is_some_and(|partner| partner.partnership == Partnership::Ended);
+    let ended = user
+        .user
+        .partner
+        .as_ref()
+        .is_some_and(|partner| partner.partnership == Partnership::Ended);
     (user.user.is_partner_user() && ended).then_some(ReasonCode::PartnershipInactive)
 }
 
@@ -449,7 +558,10 @@ pub(in crate::authz) fn liveness(
     at: Timestamp,
     boundary: &mut Option<Timestamp>,
 ) -> Liveness {
-    let ahead = [not_before, expires_at].into_iter().flatten().filter(|moment| *moment > at);
+    let ahead = [not_before, expires_at]
+        .into_iter()
+        .flatten()
+        .filter(|moment| *moment > at);
     *boundary = boundary.iter().copied().chain(ahead).min();
     if expires_at.is_some_and(|expires_at| at >= expires_at) {
         Liveness::Expired
@@ -482,10 +594,14 @@ pub fn users_with_access(
 ) -> Result<Vec<(Id, Decision)>, UnknownName> {
     let (type_ix, action) = graph.catalog().resolve(resource_type, action)?;
     let decide = |id: &Id| {
-        let set = AccessSet::resolved(graph, graph.compiled_user(id.as_str()), type_ix, action, at)?;
+        let set =
+            AccessSet::resolved(graph, graph.compiled_user(id.as_str()), type_ix, action, at)?;
         Some(set.decide(target)).filter(Decision::is_allow)
     };
-    Ok(graph.users().filter_map(|user| Some((user.id.clone(), decide(&user.id)?))).collect())
+    Ok(graph
+        .users()
+        .filter_map(|user| Some((user.id.clone(), decide(&user.id)?)))
+        .collect())
 }
 
 /// The actions of the type that the user may do on the target, in catalog order, each with the
@@ -503,7 +619,11 @@ pub fn actions_allowed(
         .and_then(|type_ix| catalog.resource_type(type_ix))
         .ok_or_else(|| UnknownName::ResourceType(resource_type.to_owned()))?;
     let mut allowed = Vec::new();
-    for action in resolved.actions.iter().filter_map(|action| catalog.action_name(action)) {
+    for action in resolved
+        .actions
+        .iter()
+        .filter_map(|action| catalog.action_name(action))
+    {
         let decision = check(graph, user, resource_type, action.as_str(), target, at)?;
         if decision.is_allow() {
             allowed.push((action.clone(), decision));

@@ -79,14 +79,29 @@ pub fn explain(
         Target::Described(id, facts) => Some((id, set.described(facts))),
         Target::Resource(id) => set.stored(id).map(|facts| (id, facts)),
     };
-    let question = Question { set, user, resource_type, action, resource, decision };
+    let question = Question {
+        set,
+        user,
+        resource_type,
+        action,
+        resource,
+        decision,
+    };
     let step = question.step();
     Ok(Explanation {
         decision,
         step,
         summary: question.summary(target),
-        path: if decision.is_allow() { question.allow_path() } else { question.deny_path() },
-        remedy: if decision.is_allow() { None } else { question.remedy() },
+        path: if decision.is_allow() {
+            question.allow_path()
+        } else {
+            question.deny_path()
+        },
+        remedy: if decision.is_allow() {
+            None
+        } else {
+            question.remedy()
+        },
     })
 }
 
@@ -94,15 +109,26 @@ impl Question<'_> {
     fn step(&self) -> Step {
         use ReasonCode as Code;
         match self.decision.reason {
-            Code::UserUnknown | Code::UserPending | Code::UserDeactivated | Code::PartnershipInactive => Step::UserStatus,
-            Code::NotEntitled | Code::SeatRequired | Code::SeatReadOnly | Code::PaymentMethodInvalid => Step::Entitlement,
-            Code::ReservedHolder | Code::OwnerOnly | Code::PartnerForbidden | Code::Reserved => Step::Reserved,
+            Code::UserUnknown
+            | Code::UserPending
+            | Code::UserDeactivated
+            | Code::PartnershipInactive => Step::UserStatus,
+            Code::NotEntitled
+            | Code::SeatRequired
+            | Code::SeatReadOnly
+            | Code::PaymentMethodInvalid => Step::Entitlement,
+            Code::ReservedHolder | Code::OwnerOnly | Code::PartnerForbidden | Code::Reserved => {
+                Step::Reserved
+            }
             Code::ResourceNotFound => Step::Resource,
             Code::AccountOwner | Code::SuperAdmin => Step::OwnerOrSuperAdmin,
             Code::GrantExpired | Code::MissingPrerequisite | Code::NoPermission => Step::Grants,
             Code::Tool => Step::Tool,
             Code::Always if self.resource.is_none() => Step::Tool,
-            Code::NotInPartition | Code::Orphaned | Code::UnpartitionedRestricted | Code::ActionNotInGroup => Step::Wall,
+            Code::NotInPartition
+            | Code::Orphaned
+            | Code::UnpartitionedRestricted
+            | Code::ActionNotInGroup => Step::Wall,
             Code::Always
             | Code::Owner
             | Code::AssignedUser
@@ -125,8 +151,16 @@ impl Question<'_> {
             }
             _ => format!("{} {} as a tool", self.action, self.resource_type),
         };
-        let may = if self.decision.is_allow() { "may" } else { "may not" };
-        format!("`{}` {may} {what}: {}", self.user, meaning(self.decision.reason))
+        let may = if self.decision.is_allow() {
+            "may"
+        } else {
+            "may not"
+        };
+        format!(
+            "`{}` {may} {what}: {}",
+            self.user,
+            meaning(self.decision.reason)
+        )
     }
 
     pub(super) fn compiled_user(&self) -> Option<&CompiledUser> {
@@ -138,7 +172,10 @@ impl Question<'_> {
         let live = |grant: &super::graph::CompiledObjectGrant| {
             liveness(grant.not_before, grant.expires_at, self.set.at, &mut None) == Liveness::Live
         };
-        Some(self.set.standing(facts, self.set.object_grants(id).any(live)))
+        Some(
+            self.set
+                .standing(facts, self.set.object_grants(id).any(live)),
+        )
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -147,7 +184,11 @@ impl Question<'_> {
 
     /// The lowest level at which a grant of this type can be given.
     pub(super) fn lowest_level(&self) -> Level {
-        if self.set.resource_type.flag { Level::Everything } else { Level::Owned }
+        if self.set.resource_type.flag {
+            Level::Everything
+        } else {
+            Level::Owned
+        }
     }
 }
 
@@ -185,10 +226,14 @@ pub fn meaning(reason: ReasonCode) -> &'static str {
         Code::NoPermission => "no grant gives the action",
         Code::NotInPartition => "the resource is limited to others",
         Code::Orphaned => "the resource is limited, and no assignment is left",
-        Code::UnpartitionedRestricted => "resources that are assigned to nobody are closed for this type",
+        Code::UnpartitionedRestricted => {
+            "resources that are assigned to nobody are closed for this type"
+        }
         Code::ActionNotInGroup => "the user's access group does not give this action",
         Code::NotOwner => "the grant reaches only what the user owns or is assigned",
         Code::NotInTeam => "the grant reaches only what belongs to the user's teams",
-        Code::UnassignedNotIncluded => "nobody owns the resource, and the grant does not include unassigned ones",
+        Code::UnassignedNotIncluded => {
+            "nobody owns the resource, and the grant does not include unassigned ones"
+        }
     }
 }

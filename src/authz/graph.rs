@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::catalog::{Catalog, Plan, TypeIx};
 use super::model::{
-    AccessGroup, Account, Entity, EntityChange, EntityKey, Id, PermissionSet, PrincipalKind, Resource, ResourceKey,
-    Segment, Team, User,
+    AccessGroup, Account, Entity, EntityChange, EntityKey, Id, PermissionSet, PrincipalKind,
+    Resource, ResourceKey, Segment, Team, User,
 };
 
 mod cow;
@@ -23,7 +23,9 @@ mod names;
 mod row;
 mod teams;
 
-pub(in crate::authz) use directory::{CompiledGrant, CompiledObjectGrant, CompiledUser, Directory, TypeMode};
+pub(in crate::authz) use directory::{
+    CompiledGrant, CompiledObjectGrant, CompiledUser, Directory, TypeMode,
+};
 pub(in crate::authz) use index::TypeIndex;
 pub(in crate::authz) use names::Names;
 pub(in crate::authz) use row::{AssignmentFact, Facts};
@@ -31,6 +33,7 @@ pub(in crate::authz) use teams::Reach;
 
 use directory::Entities;
 use index::IndexBuilder;
+use row::REFERENCES_MAX;
 
 /// Most names (users, teams, groups, provenances) of one account: rows keep their numbers in 30 bits.
 const NAMES_MAX: usize = 1 << 30;
@@ -66,16 +69,26 @@ pub struct GraphBuilder {
     entities: Entities,
     names: Names,
     indexes: BTreeMap<Id, IndexBuilder>,
+    oversized: bool,
 }
 
 impl GraphBuilder {
     pub fn push(&mut self, entity: Entity) {
-        let Entity::Resource(resource, _) = entity else { return self.entities.put(entity) };
+        let Entity::Resource(resource, _) = entity else {
+            return self.entities.put(entity);
+        };
+        self.oversized |= is_oversized(&resource);
         let facts = Facts::of(&resource, &mut self.names);
-        self.indexes.entry(resource.key.resource_type).or_default().push(resource.key.id.as_str(), &facts);
+        self.indexes
+            .entry(resource.key.resource_type)
+            .or_default()
+            .push(resource.key.id.as_str(), &facts);
     }
 
     pub fn finish(mut self) -> Result<AccountGraph, GraphError> {
+        if self.oversized {
+            return Err(OVERSIZED);
+        }
         let directory = Directory::build(self.entities, &mut self.names, None)?;
         check_names(&self.names)?;
         let mut indexes = Vec::with_capacity(directory.catalog.types.len());
@@ -86,19 +99,40 @@ impl GraphBuilder {
         let mut stray = BTreeMap::new();
         for (resource_type, builder) in self.indexes {
             let index = builder.finish(resource_type.clone())?;
-            let keys = index.postings.alive.iter().filter_map(|row| row::key_of(&resource_type, index.row(row).id()));
+            let keys = index
+                .postings
+                .alive
+                .iter()
+                .filter_map(|row| row::key_of(&resource_type, index.row(row).id()));
             stray.extend(keys.map(|key| (key, ())));
         }
-        let mut graph =
-            AccountGraph { directory: Arc::new(directory), names: self.names, indexes, stray, posting_bytes: 0 };
+        let mut graph = AccountGraph {
+            directory: Arc::new(directory),
+            names: self.names,
+            indexes,
+            stray,
+            posting_bytes: 0,
+        };
         graph.measure();
         Ok(graph)
     }
 }
 
+const OVERSIZED: GraphError = GraphError::TooMany {
+    what: "owners or assignments of one resource",
+    limit: REFERENCES_MAX as u64,
+};
+
+fn is_oversized(resource: &Resource) -> bool {
+    resource.owners.len().max(resource.assignments.len()) > REFERENCES_MAX
+}
+
 fn check_names(names: &Names) -> Result<(), GraphError> {
     if names.len() > NAMES_MAX {
-        return Err(GraphError::TooMany { what: "users, teams, groups and provenances", limit: NAMES_MAX as u64 });
+        return Err(GraphError::TooMany {
+            what: "users, teams, groups and provenances",
+            limit: NAMES_MAX as u64,
+        });
     }
     Ok(())
 }
@@ -108,7 +142,11 @@ impl AccountGraph {
     /// revisions, in any order.
     pub fn apply(&self, changes: &[EntityChange]) -> Result<Self, GraphError> {
         let (resources, others): (Vec<_>, Vec<_>) = changes.iter().partition(|change| {
-            matches!(change, EntityChange::Put(Entity::Resource(..)) | EntityChange::Delete(EntityKey::Resource(_)))
+            matches!(
+                change,
+                EntityChange::Put(Entity::Resource(..))
+                    | EntityChange::Delete(EntityKey::Resource(_))
+            )
         });
         let mut next = self.clone();
         if !others.is_empty() {
@@ -136,10 +174,13 @@ impl AccountGraph {
             EntityChange::Delete(EntityKey::Resource(key)) => (key, None),
             EntityChange::Put(_) | EntityChange::Delete(_) => return Ok(()),
         };
-        let index = self.directory.catalog.type_ix(key.resource_type.as_str()).and_then(|type_ix| {
-            self.indexes.get_mut(usize::from(type_ix.0))
-        });
+        let index = self
+            .directory
+            .catalog
+            .type_ix(key.resource_type.as_str())
+            .and_then(|type_ix| self.indexes.get_mut(usize::from(type_ix.0)));
         match (index, put) {
+            (Some(_), Some(resource)) if is_oversized(resource) => Err(OVERSIZED),
             (Some(index), Some(resource)) => {
                 let facts = Facts::of(resource, &mut self.names);
                 Arc::make_mut(index).put(key.id.as_str(), &facts)
@@ -162,8 +203,10 @@ impl AccountGraph {
     /// Puts the indexes in the order of another catalog's types. Facts of stray resources are not
     /// kept, so a catalog that knows their type again needs the account loaded anew.
     fn adopt_catalog(&mut self, catalog: &Catalog) -> Result<(), GraphError> {
-        let mut by_type: BTreeMap<Id, Arc<TypeIndex>> =
-            std::mem::take(&mut self.indexes).into_iter().map(|index| (index.resource_type.clone(), index)).collect();
+        let mut by_type: BTreeMap<Id, Arc<TypeIndex>> = std::mem::take(&mut self.indexes)
+            .into_iter()
+            .map(|index| (index.resource_type.clone(), index))
+            .collect();
         self.indexes = catalog
             .types
             .iter()
@@ -173,11 +216,21 @@ impl AccountGraph {
                     .unwrap_or_else(|| Arc::new(TypeIndex::empty(resource_type.name.clone())))
             })
             .collect();
-        if self.stray.keys().any(|key| catalog.type_ix(key.resource_type.as_str()).is_some()) {
-            return Err(GraphError::Catalog("the catalog brings back a type of stored resources: load anew".to_owned()));
+        if self
+            .stray
+            .keys()
+            .any(|key| catalog.type_ix(key.resource_type.as_str()).is_some())
+        {
+            return Err(GraphError::Catalog(
+                "the catalog brings back a type of stored resources: load anew".to_owned(),
+            ));
         }
         for (resource_type, index) in by_type {
-            let keys = index.postings.alive.iter().filter_map(|row| row::key_of(&resource_type, index.row(row).id()));
+            let keys = index
+                .postings
+                .alive
+                .iter()
+                .filter_map(|row| row::key_of(&resource_type, index.row(row).id()));
             self.stray.extend(keys.map(|key| (key, ())));
         }
         Ok(())
@@ -185,7 +238,9 @@ impl AccountGraph {
 
     /// The provenance of an assignment of this graph, as documents write it.
     pub(in crate::authz) fn provenance_of(&self, assignment: &AssignmentFact) -> String {
-        assignment.provenance(&self.names).map_or_else(String::new, |provenance| provenance.to_string())
+        assignment
+            .provenance(&self.names)
+            .map_or_else(String::new, |provenance| provenance.to_string())
     }
 
     fn measure(&mut self) {
@@ -222,19 +277,39 @@ impl AccountGraph {
     }
 
     pub fn permission_set(&self, id: &str) -> Option<&PermissionSet> {
-        self.directory.entities.permission_sets.get(id).map(AsRef::as_ref)
+        self.directory
+            .entities
+            .permission_sets
+            .get(id)
+            .map(AsRef::as_ref)
     }
 
     pub fn permission_sets(&self) -> Box<dyn Iterator<Item = &PermissionSet> + Send + '_> {
-        Box::new(self.directory.entities.permission_sets.values().map(AsRef::as_ref))
+        Box::new(
+            self.directory
+                .entities
+                .permission_sets
+                .values()
+                .map(AsRef::as_ref),
+        )
     }
 
     pub fn access_group(&self, id: &str) -> Option<&AccessGroup> {
-        self.directory.entities.access_groups.get(id).map(AsRef::as_ref)
+        self.directory
+            .entities
+            .access_groups
+            .get(id)
+            .map(AsRef::as_ref)
     }
 
     pub fn access_groups(&self) -> Box<dyn Iterator<Item = &AccessGroup> + Send + '_> {
-        Box::new(self.directory.entities.access_groups.values().map(AsRef::as_ref))
+        Box::new(
+            self.directory
+                .entities
+                .access_groups
+                .values()
+                .map(AsRef::as_ref),
+        )
     }
 
     pub fn segment(&self, id: &str) -> Option<&Segment> {
@@ -266,9 +341,14 @@ impl AccountGraph {
 
     /// Ids of a type after `after` in byte order, at most `limit`.
     pub fn resource_page(&self, resource_type: &str, after: Option<&str>, limit: usize) -> Vec<Id> {
-        let Some(index) = self.index_of(resource_type) else { return Vec::new() };
+        let Some(index) = self.index_of(resource_type) else {
+            return Vec::new();
+        };
         let ordinals = index.ordered(&index.postings.alive, after, limit);
-        ordinals.into_iter().filter_map(|ordinal| Id::parse(index.row(ordinal).id()).ok()).collect()
+        ordinals
+            .into_iter()
+            .filter_map(|ordinal| Id::parse(index.row(ordinal).id()).ok())
+            .collect()
     }
 
     pub fn resource_count(&self, resource_type: &str) -> u64 {
@@ -292,21 +372,39 @@ impl AccountGraph {
     }
 
     fn referring(&self, kind: PrincipalKind, id: &str) -> Vec<ResourceKey> {
-        let Some(number) = self.names.principals(kind).find(id) else { return Vec::new() };
+        let Some(number) = self.names.principals(kind).find(id) else {
+            return Vec::new();
+        };
         let mut keys = Vec::new();
         for index in &self.indexes {
             let postings = &index.postings;
             let referring = match kind {
-                PrincipalKind::User => [postings.owners.get(number), postings.assigned_users.get(number)],
-                PrincipalKind::Team => [postings.owning_teams.get(number), postings.assigned_teams.get(number)],
+                PrincipalKind::User => [
+                    postings.owners.get(number),
+                    postings.assigned_users.get(number),
+                ],
+                PrincipalKind::Team => [
+                    postings.owning_teams.get(number),
+                    postings.assigned_teams.get(number),
+                ],
                 PrincipalKind::Group => [postings.assigned_groups.get(number), None],
             };
-            let mut ordinals = referring.into_iter().flatten().fold(roaring::RoaringBitmap::new(), |all, one| all | one);
+            let mut ordinals = referring
+                .into_iter()
+                .flatten()
+                .fold(roaring::RoaringBitmap::new(), |all, one| all | one);
             ordinals.extend(postings.timed.iter().filter(|ordinal| {
                 let facts = index.row(*ordinal).facts();
-                facts.assignments.iter().any(|fact| fact.kind == kind && fact.principal == number)
+                facts
+                    .assignments
+                    .iter()
+                    .any(|fact| fact.kind == kind && fact.principal == number)
             }));
-            keys.extend(ordinals.iter().filter_map(|row| row::key_of(&index.resource_type, index.row(row).id())));
+            keys.extend(
+                ordinals
+                    .iter()
+                    .filter_map(|row| row::key_of(&index.resource_type, index.row(row).id())),
+            );
         }
         keys
     }
@@ -320,7 +418,15 @@ impl AccountGraph {
 
     /// What is stored that the rules forbid, e.g. a team cycle planted by SQL; survived, but reported.
     pub fn anomalies(&self) -> Vec<String> {
-        let stray = self.stray.keys().map(|key| format!("resource `{key}` is of a type that the catalog does not have"));
-        self.directory.anomalies.iter().cloned().chain(stray).collect()
+        let stray = self
+            .stray
+            .keys()
+            .map(|key| format!("resource `{key}` is of a type that the catalog does not have"));
+        self.directory
+            .anomalies
+            .iter()
+            .cloned()
+            .chain(stray)
+            .collect()
     }
 }

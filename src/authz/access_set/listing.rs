@@ -32,18 +32,30 @@ impl<'g> Accessible<'g> {
     /// Ids in an order that is fixed for this value; borrowed from the snapshot.
     pub fn ids(&self) -> Box<dyn Iterator<Item = &'g str> + Send + '_> {
         match self.index {
-            Some(index) => Box::new(self.ordinals.iter().map(move |ordinal| index.row(ordinal).id())),
+            Some(index) => Box::new(
+                self.ordinals
+                    .iter()
+                    .map(move |ordinal| index.row(ordinal).id()),
+            ),
             None => Box::new(std::iter::empty()),
         }
     }
 
     /// In id byte order, those after `after`, at most `limit`; and whether more follow.
     pub fn page(&self, after: Option<&str>, limit: usize) -> (Vec<&'g str>, bool) {
-        let Some(index) = self.index else { return (Vec::new(), false) };
+        let Some(index) = self.index else {
+            return (Vec::new(), false);
+        };
         let mut ordinals = index.ordered(&self.ordinals, after, limit.saturating_add(1));
         let more = ordinals.len() > limit;
         ordinals.truncate(limit);
-        (ordinals.into_iter().map(|ordinal| index.row(ordinal).id()).collect(), more)
+        (
+            ordinals
+                .into_iter()
+                .map(|ordinal| index.row(ordinal).id())
+                .collect(),
+            more,
+        )
     }
 }
 
@@ -53,7 +65,10 @@ impl<'g> AccessSet<'g> {
     pub fn accessible(&self, narrow: Narrowing<'_>) -> Accessible<'g> {
         let index = self.graph.index(self.type_ix);
         let ordinals = index.map(|index| self.narrowed(index, self.to_bitmap(index), narrow));
-        Accessible { index, ordinals: ordinals.unwrap_or_default() }
+        Accessible {
+            index,
+            ordinals: ordinals.unwrap_or_default(),
+        }
     }
 
     fn to_bitmap(&self, index: &TypeIndex) -> RoaringBitmap {
@@ -83,7 +98,10 @@ impl<'g> AccessSet<'g> {
         };
         let Some(highest) = highest else { return named };
         let mut owned = named;
-        let own = [postings.owners.get(user.number), postings.assigned_users.get(user.number)];
+        let own = [
+            postings.owners.get(user.number),
+            postings.assigned_users.get(user.number),
+        ];
         own.into_iter().flatten().for_each(|bitmap| owned |= bitmap);
         let include_unassigned = self.grants.iter().any(|grant| grant.include_unassigned);
 
@@ -121,7 +139,9 @@ impl<'g> AccessSet<'g> {
             liveness(not_before, expires_at, self.at, &mut None) == Liveness::Live
         };
         user.object_grants_of(self.type_ix)
-            .filter(|(_, grant)| grant.actions.intersects(actions) && is_live(grant.not_before, grant.expires_at))
+            .filter(|(_, grant)| {
+                grant.actions.intersects(actions) && is_live(grant.not_before, grant.expires_at)
+            })
             .filter_map(|(id, _)| index.find(id.as_str()))
             .collect()
     }
@@ -145,7 +165,10 @@ impl<'g> AccessSet<'g> {
             }
         }
         for (group, bitmap) in postings.assigned_groups.iter() {
-            if self.mask(user, group).is_some_and(|mask| mask.contains(self.action)) {
+            if self
+                .mask(user, group)
+                .is_some_and(|mask| mask.contains(self.action))
+            {
                 *to |= bitmap;
             }
         }
@@ -169,7 +192,12 @@ impl<'g> AccessSet<'g> {
         owned
     }
 
-    fn narrowed(&self, index: &TypeIndex, mut ordinals: RoaringBitmap, narrow: Narrowing<'_>) -> RoaringBitmap {
+    fn narrowed(
+        &self,
+        index: &TypeIndex,
+        mut ordinals: RoaringBitmap,
+        narrow: Narrowing<'_>,
+    ) -> RoaringBitmap {
         let names = &self.graph.names;
         let conditions = [
             (PrincipalKind::User, narrow.owner),
@@ -178,7 +206,9 @@ impl<'g> AccessSet<'g> {
         ];
         for (kind, id) in conditions {
             let Some(id) = id else { continue };
-            let Some(number) = names.principals(kind).find(id) else { return RoaringBitmap::new() };
+            let Some(number) = names.principals(kind).find(id) else {
+                return RoaringBitmap::new();
+            };
             ordinals &= related(index, kind, number, self.at);
         }
         ordinals
@@ -191,15 +221,24 @@ fn related(index: &TypeIndex, kind: PrincipalKind, number: u32, at: Timestamp) -
     let postings = &index.postings;
     let (fixed, assigned) = match kind {
         PrincipalKind::User => (postings.owners.get(number), None),
-        PrincipalKind::Team => (postings.owning_teams.get(number), postings.assigned_teams.get(number)),
+        PrincipalKind::Team => (
+            postings.owning_teams.get(number),
+            postings.assigned_teams.get(number),
+        ),
         PrincipalKind::Group => (None, postings.assigned_groups.get(number)),
     };
     let mut related = RoaringBitmap::new();
-    [fixed, assigned].into_iter().flatten().for_each(|bitmap| related |= bitmap);
+    [fixed, assigned]
+        .into_iter()
+        .flatten()
+        .for_each(|bitmap| related |= bitmap);
     if kind != PrincipalKind::User {
         related.extend(postings.timed.iter().filter(|ordinal| {
             let facts = index.row(*ordinal).facts();
-            facts.assignments.iter().any(|fact| fact.kind == kind && fact.principal == number && fact.is_live(at))
+            facts
+                .assignments
+                .iter()
+                .any(|fact| fact.kind == kind && fact.principal == number && fact.is_live(at))
         }));
     }
     related

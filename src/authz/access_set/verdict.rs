@@ -53,9 +53,15 @@ pub(in crate::authz) struct Reaching {
 }
 
 impl Reaching {
-    pub(in crate::authz) const EVERYTHING: Self = Self { level: Level::Everything, include_unassigned: false };
+    pub(in crate::authz) const EVERYTHING: Self = Self {
+        level: Level::Everything,
+        include_unassigned: false,
+    };
     /// What an object grant alone passes at.
-    pub(in crate::authz) const OBJECT: Self = Self { level: Level::Owned, include_unassigned: false };
+    pub(in crate::authz) const OBJECT: Self = Self {
+        level: Level::Owned,
+        include_unassigned: false,
+    };
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +114,13 @@ impl Standing {
             return Verdict::Deny(self.wall_code());
         }
         let passing = || {
-            let object = self.object_grant.then_some((Reaching::OBJECT, Pass::Reached));
-            grants.iter().filter_map(|grant| Some((*grant, self.pass(*grant)?))).chain(object)
+            let object = self
+                .object_grant
+                .then_some((Reaching::OBJECT, Pass::Reached));
+            grants
+                .iter()
+                .filter_map(|grant| Some((*grant, self.pass(*grant)?)))
+                .chain(object)
         };
         let Some(highest) = passing().map(|(grant, _)| grant).max() else {
             return match always {
@@ -139,7 +150,14 @@ impl Standing {
         } else {
             ReasonCode::Everything
         };
-        Verdict::Allow(code, if always { Reaching::EVERYTHING } else { highest })
+        Verdict::Allow(
+            code,
+            if always {
+                Reaching::EVERYTHING
+            } else {
+                highest
+            },
+        )
     }
 
     fn wall_code(&self) -> ReasonCode {
@@ -147,7 +165,9 @@ impl Standing {
             Wall::NoOne => ReasonCode::UnpartitionedRestricted,
             Wall::Partition | Wall::None if !self.live_assignment => ReasonCode::Orphaned,
             // Only the mask failed.
-            Wall::Partition | Wall::None if self.group_without_action => ReasonCode::ActionNotInGroup,
+            Wall::Partition | Wall::None if self.group_without_action => {
+                ReasonCode::ActionNotInGroup
+            }
             Wall::Partition | Wall::None => ReasonCode::NotInPartition,
         }
     }

@@ -12,7 +12,9 @@ impl Question<'_> {
         let mut path = vec![self.user_element()];
         match (self.set.gate, self.decision.reason) {
             (Gate::Holder, _) => path.extend(self.holder_elements()),
-            (_, ReasonCode::AccountOwner) => path.push(role("account_owner", "is the account owner")),
+            (_, ReasonCode::AccountOwner) => {
+                path.push(role("account_owner", "is the account owner"))
+            }
             (_, ReasonCode::SuperAdmin) => path.push(role("super_admin", "is a super admin")),
             (_, ReasonCode::Always) => path.push(self.always_element()),
             (_, reason) => {
@@ -33,42 +35,89 @@ impl Question<'_> {
         if self.decision.reason == ReasonCode::ResourceNotFound {
             return path;
         }
-        path.extend(self.set.counting_grants().map(|(set, grant)| self.grant_element(set, grant)));
-        let Some((id, facts)) = &self.resource else { return path };
-        path.extend(self.set.object_grants(id).map(|grant| self.object_grant_element(grant)));
+        path.extend(
+            self.set
+                .counting_grants()
+                .map(|(set, grant)| self.grant_element(set, grant)),
+        );
+        let Some((id, facts)) = &self.resource else {
+            return path;
+        };
+        path.extend(
+            self.set
+                .object_grants(id)
+                .map(|grant| self.object_grant_element(grant)),
+        );
         if matches!(
             self.decision.reason,
             ReasonCode::GrantExpired | ReasonCode::MissingPrerequisite | ReasonCode::NoPermission
         ) {
             return path;
         }
-        path.extend(facts.owners.iter().filter_map(|owner| self.owner_element(*owner)));
-        path.extend(facts.owning_team.and_then(|team| self.owning_team_element(team)));
-        path.extend(facts.assignments.iter().filter_map(|assignment| self.assignment_element(assignment)));
+        path.extend(
+            facts
+                .owners
+                .iter()
+                .filter_map(|owner| self.owner_element(*owner)),
+        );
+        path.extend(
+            facts
+                .owning_team
+                .and_then(|team| self.owning_team_element(team)),
+        );
+        path.extend(
+            facts
+                .assignments
+                .iter()
+                .filter_map(|assignment| self.assignment_element(assignment)),
+        );
         path
     }
 
     fn user_element(&self) -> PathElement {
         let mut fields = vec![("user", self.user.to_owned())];
         let Some(user) = self.compiled_user() else {
-            return PathElement { kind: "user", text: format!("`{}` is not a user of the account", self.user), fields };
+            return PathElement {
+                kind: "user",
+                text: format!("`{}` is not a user of the account", self.user),
+                fields,
+            };
         };
         fields.push(("status", user.user.status.to_string()));
         let teams: Vec<&str> = user.user.all_teams().map(Id::as_str).collect();
-        let teams = if teams.is_empty() { "no team".to_owned() } else { format!("teams {}", teams.join(", ")) };
-        PathElement { kind: "user", text: format!("user `{}`, {}, {teams}", self.user, user.user.status), fields }
+        let teams = if teams.is_empty() {
+            "no team".to_owned()
+        } else {
+            format!("teams {}", teams.join(", "))
+        };
+        PathElement {
+            kind: "user",
+            text: format!("user `{}`, {}, {teams}", self.user, user.user.status),
+            fields,
+        }
     }
 
     fn holder_elements(&self) -> Vec<PathElement> {
-        let (Some(user), Some(reserved)) = (self.compiled_user(), self.set.rule.reserved) else { return Vec::new() };
+        let (Some(user), Some(reserved)) = (self.compiled_user(), self.set.rule.reserved) else {
+            return Vec::new();
+        };
         if reserved.account_owner && user.user.account_owner {
-            return vec![role("account_owner", "is the account owner, who holds the reserved action")];
+            return vec![role(
+                "account_owner",
+                "is the account owner, who holds the reserved action",
+            )];
         }
         if reserved.super_admin && user.user.super_admin {
-            return vec![role("super_admin", "is a super admin, who holds the reserved action")];
+            return vec![role(
+                "super_admin",
+                "is a super admin, who holds the reserved action",
+            )];
         }
         if reserved.partner_admin && user.user.partner_admin {
-            return vec![role("partner_admin", "is a partner admin, who holds the reserved action")];
+            return vec![role(
+                "partner_admin",
+                "is a partner admin, who holds the reserved action",
+            )];
         }
         self.best_grant().into_iter().collect()
     }
@@ -92,19 +141,30 @@ impl Question<'_> {
         self.set
             .counting_grants()
             .filter(|(_, grant)| self.is_live(grant.not_before, grant.expires_at))
-            .filter(|(_, grant)| grant.level == level && grant.include_unassigned >= self.decision.include_unassigned)
+            .filter(|(_, grant)| {
+                grant.level == level && grant.include_unassigned >= self.decision.include_unassigned
+            })
             .map(|(set, grant)| self.grant_element(set, grant))
             .next()
     }
 
     /// How the resource is linked to the user, for a code of step 8.
     fn link(&self, reason: ReasonCode) -> Vec<PathElement> {
-        let (Some(user), Some((id, facts))) = (self.compiled_user(), &self.resource) else { return Vec::new() };
-        let live = || facts.assignments.iter().filter(|assignment| assignment.is_live(self.set.at));
+        let (Some(user), Some((id, facts))) = (self.compiled_user(), &self.resource) else {
+            return Vec::new();
+        };
+        let live = || {
+            facts
+                .assignments
+                .iter()
+                .filter(|assignment| assignment.is_live(self.set.at))
+        };
         match reason {
             ReasonCode::Owner => self.owner_element(user.number).into_iter().collect(),
             ReasonCode::AssignedUser => live()
-                .filter(|assignment| assignment.kind == PrincipalKind::User && assignment.principal == user.number)
+                .filter(|assignment| {
+                    assignment.kind == PrincipalKind::User && assignment.principal == user.number
+                })
                 .filter_map(|assignment| self.assignment_element(assignment))
                 .collect(),
             ReasonCode::ObjectGrant => {
@@ -119,9 +179,15 @@ impl Question<'_> {
             ReasonCode::AccessGroup => live()
                 .filter(|assignment| assignment.kind == PrincipalKind::Group)
                 .filter(|assignment| {
-                    self.set.mask(user, assignment.principal).is_some_and(|mask| mask.contains(self.set.action))
+                    self.set
+                        .mask(user, assignment.principal)
+                        .is_some_and(|mask| mask.contains(self.set.action))
                 })
-                .flat_map(|assignment| self.assignment_element(assignment).into_iter().chain(self.group_element(user, assignment)))
+                .flat_map(|assignment| {
+                    self.assignment_element(assignment)
+                        .into_iter()
+                        .chain(self.group_element(user, assignment))
+                })
                 .collect(),
             ReasonCode::Unassigned => vec![PathElement {
                 kind: "unassigned",
@@ -133,24 +199,52 @@ impl Question<'_> {
     }
 
     fn team_link(&self, user: &CompiledUser, via: Via) -> Vec<PathElement> {
-        let Some((_, facts)) = &self.resource else { return Vec::new() };
-        let live = facts.assignments.iter().filter(|assignment| assignment.is_live(self.set.at));
+        let Some((_, facts)) = &self.resource else {
+            return Vec::new();
+        };
+        let live = facts
+            .assignments
+            .iter()
+            .filter(|assignment| assignment.is_live(self.set.at));
         for assignment in live.filter(|assignment| assignment.kind == PrincipalKind::Team) {
             if self.set.via(user, assignment.principal) == Some(via) {
                 let chain = self.team_chain(user, assignment.principal);
-                return self.assignment_element(assignment).into_iter().chain(chain).collect();
+                return self
+                    .assignment_element(assignment)
+                    .into_iter()
+                    .chain(chain)
+                    .collect();
             }
         }
-        if self.standing().is_some_and(|standing| standing.wall != Wall::None) {
+        if self
+            .standing()
+            .is_some_and(|standing| standing.wall != Wall::None)
+        {
             return Vec::new();
         }
         if let Some(team) = facts.owning_team {
-            return self.owning_team_element(team).into_iter().chain(self.team_chain(user, team)).collect();
+            return self
+                .owning_team_element(team)
+                .into_iter()
+                .chain(self.team_chain(user, team))
+                .collect();
         }
         let directory = &self.set.graph.directory;
-        for owner in facts.owners.iter().filter_map(|owner| directory.user_by_number(*owner)) {
-            if let Some(team) = owner.teams.iter().find(|team| self.set.via(user, **team) == Some(via)) {
-                return self.owner_element(owner.number).into_iter().chain(self.team_chain(user, *team)).collect();
+        for owner in facts
+            .owners
+            .iter()
+            .filter_map(|owner| directory.user_by_number(*owner))
+        {
+            if let Some(team) = owner
+                .teams
+                .iter()
+                .find(|team| self.set.via(user, **team) == Some(via))
+            {
+                return self
+                    .owner_element(owner.number)
+                    .into_iter()
+                    .chain(self.team_chain(user, *team))
+                    .collect();
             }
         }
         Vec::new()
@@ -166,7 +260,12 @@ impl Question<'_> {
             if user.is_member(number) {
                 break;
             }
-            let Some(parent) = graph.team(chain.last()?.as_str()).and_then(|team| team.parent.clone()) else { break };
+            let Some(parent) = graph
+                .team(chain.last()?.as_str())
+                .and_then(|team| team.parent.clone())
+            else {
+                break;
+            };
             number = graph.names.teams.find(parent.as_str())?;
             chain.push(parent);
         }
@@ -179,7 +278,11 @@ impl Question<'_> {
         })
     }
 
-    fn group_element(&self, user: &CompiledUser, assignment: &AssignmentFact) -> Option<PathElement> {
+    fn group_element(
+        &self,
+        user: &CompiledUser,
+        assignment: &AssignmentFact,
+    ) -> Option<PathElement> {
         let graph = self.set.graph;
         let group = graph.names.groups.name(assignment.principal)?;
         let through: Vec<String> = graph
@@ -188,27 +291,43 @@ impl Question<'_> {
             .keys()
             .filter(|member| match member.kind() {
                 PrincipalKind::User => member.id().as_str() == self.user,
-                PrincipalKind::Team => {
-                    graph.names.teams.find(member.id().as_str()).is_some_and(|team| self.set.via(user, team).is_some())
-                }
+                PrincipalKind::Team => graph
+                    .names
+                    .teams
+                    .find(member.id().as_str())
+                    .is_some_and(|team| self.set.via(user, team).is_some()),
                 PrincipalKind::Group => false,
             })
             .map(ToString::to_string)
             .collect();
-        let mask = self.set.mask(user, assignment.principal).unwrap_or(ActionSet::EMPTY);
-        let actions: Vec<&str> = mask.iter().filter_map(|action| graph.catalog().action_name(action)).map(Id::as_str).collect();
+        let mask = self
+            .set
+            .mask(user, assignment.principal)
+            .unwrap_or(ActionSet::EMPTY);
+        let actions: Vec<&str> = mask
+            .iter()
+            .filter_map(|action| graph.catalog().action_name(action))
+            .map(Id::as_str)
+            .collect();
         let (through, actions) = (through.join(", "), actions.join(", "));
         Some(PathElement {
             kind: "access_group",
             text: format!("access group `{group}` gives {through} {actions}"),
-            fields: vec![("group", group.to_string()), ("members", through), ("actions", actions)],
+            fields: vec![
+                ("group", group.to_string()),
+                ("members", through),
+                ("actions", actions),
+            ],
         })
     }
 
     fn grant_element(&self, set: Option<&Id>, compiled: &CompiledGrant) -> PathElement {
         let grant = &compiled.grant;
         let level = level_text(compiled.level, compiled.include_unassigned);
-        let mut fields = vec![("permission", grant.key.to_string()), ("level", level.clone())];
+        let mut fields = vec![
+            ("permission", grant.key.to_string()),
+            ("level", level.clone()),
+        ];
         let by = match set {
             Some(set) => {
                 fields.push(("permission_set", set.to_string()));
@@ -217,18 +336,44 @@ impl Question<'_> {
             None => "a direct grant".to_owned(),
         };
         let mut text = format!("{by} gives {} at {level}", grant.key);
-        self.add_terms(&mut text, &mut fields, grant.not_before, grant.expires_at, grant.granted_by.as_ref());
+        self.add_terms(
+            &mut text,
+            &mut fields,
+            grant.not_before,
+            grant.expires_at,
+            grant.granted_by.as_ref(),
+        );
         fields.push(("provenance", grant.provenance.to_string()));
-        PathElement { kind: "grant", text, fields }
+        PathElement {
+            kind: "grant",
+            text,
+            fields,
+        }
     }
 
     fn object_grant_element(&self, compiled: &CompiledObjectGrant) -> PathElement {
         let grant = &compiled.grant;
-        let mut fields = vec![("resource", grant.resource.to_string()), ("action", grant.action.to_string())];
-        let mut text = format!("an object grant gives {} on {}", grant.action, grant.resource);
-        self.add_terms(&mut text, &mut fields, grant.not_before, grant.expires_at, grant.granted_by.as_ref());
+        let mut fields = vec![
+            ("resource", grant.resource.to_string()),
+            ("action", grant.action.to_string()),
+        ];
+        let mut text = format!(
+            "an object grant gives {} on {}",
+            grant.action, grant.resource
+        );
+        self.add_terms(
+            &mut text,
+            &mut fields,
+            grant.not_before,
+            grant.expires_at,
+            grant.granted_by.as_ref(),
+        );
         fields.push(("provenance", grant.provenance.to_string()));
-        PathElement { kind: "object_grant", text, fields }
+        PathElement {
+            kind: "object_grant",
+            text,
+            fields,
+        }
     }
 
     fn add_terms(
@@ -240,12 +385,20 @@ impl Question<'_> {
         granted_by: Option<&Id>,
     ) {
         if let Some(not_before) = not_before {
-            let verb = if not_before > self.set.at { "begins" } else { "began" };
+            let verb = if not_before > self.set.at {
+                "begins"
+            } else {
+                "began"
+            };
             text.push_str(&format!(", {verb} {not_before}"));
             fields.push(("not_before", not_before.to_string()));
         }
         if let Some(expires_at) = expires_at {
-            let verb = if expires_at > self.set.at { "expires" } else { "expired" };
+            let verb = if expires_at > self.set.at {
+                "expires"
+            } else {
+                "expired"
+            };
             text.push_str(&format!(", {verb} {expires_at}"));
             fields.push(("expires_at", expires_at.to_string()));
         }
@@ -275,21 +428,39 @@ impl Question<'_> {
 
     fn assignment_element(&self, assignment: &AssignmentFact) -> Option<PathElement> {
         let graph = self.set.graph;
-        let principal = graph.names.principals(assignment.kind).name(assignment.principal)?;
+        let principal = graph
+            .names
+            .principals(assignment.kind)
+            .name(assignment.principal)?;
         let principal = format!("{}:{principal}", assignment.kind);
         let provenance = graph.provenance_of(assignment);
         let mut text = format!("it is assigned to {principal} ({provenance})");
         let mut fields = vec![("principal", principal), ("provenance", provenance)];
         self.add_terms(&mut text, &mut fields, None, assignment.expires_at, None);
-        Some(PathElement { kind: "assignment", text, fields })
+        Some(PathElement {
+            kind: "assignment",
+            text,
+            fields,
+        })
     }
 }
 
 fn role(role: &str, text: &str) -> PathElement {
-    PathElement { kind: "role", text: text.to_owned(), fields: vec![("role", role.to_owned())] }
+    PathElement {
+        kind: "role",
+        text: text.to_owned(),
+        fields: vec![("role", role.to_owned())],
+    }
 }
 
 /// A level as documents write it.
 pub(super) fn level_text(level: Level, include_unassigned: bool) -> String {
-    format!("{level}{}", if include_unassigned { "+unassigned" } else { "" })
+    format!(
+        "{level}{}",
+        if include_unassigned {
+            "+unassigned"
+        } else {
+            ""
+        }
+    )
 }

@@ -11,33 +11,66 @@ impl Question<'_> {
     pub(super) fn remedy(&self) -> Option<String> {
         use ReasonCode as Code;
         let (user, key) = (self.user, format!("{}.{}", self.resource_type, self.action));
-        let resource = self.resource.as_ref().map(|(id, _)| format!("{}/{id}", self.resource_type)).unwrap_or_default();
+        let resource = self
+            .resource
+            .as_ref()
+            .map(|(id, _)| format!("{}/{id}", self.resource_type))
+            .unwrap_or_default();
         match self.decision.reason {
             Code::UserUnknown => Some(format!("add the user `{user}` to the account")),
             Code::UserPending => Some(format!("`{user}` accepts the invitation")),
             Code::UserDeactivated => Some(format!("reactivate the user `{user}`")),
-            Code::PartnershipInactive => Some("renew the partnership with the user's agency".to_owned()),
+            Code::PartnershipInactive => {
+                Some("renew the partnership with the user's agency".to_owned())
+            }
             Code::NotEntitled => self.entitling_plans(),
-            Code::SeatRequired => Some(format!("give `{user}` one of the seats: {}", self.seats(self.set.resource_type.seats))),
-            Code::SeatReadOnly => Some(format!("give `{user}` a seat that allows more than reading")),
-            Code::PaymentMethodInvalid => Some("give the account a valid payment method".to_owned()),
+            Code::SeatRequired => Some(format!(
+                "give `{user}` one of the seats: {}",
+                self.seats(self.set.resource_type.seats)
+            )),
+            Code::SeatReadOnly => Some(format!(
+                "give `{user}` a seat that allows more than reading"
+            )),
+            Code::PaymentMethodInvalid => {
+                Some("give the account a valid payment method".to_owned())
+            }
             Code::Reserved => self.reserved_remedy(&key),
-            Code::ResourceNotFound => Some("store the resource, or describe it with inline facts".to_owned()),
-            Code::GrantExpired => Some(format!("renew the expired grant of {}", self.expired_keys(&key))),
+            Code::ResourceNotFound => {
+                Some("store the resource, or describe it with inline facts".to_owned())
+            }
+            Code::GrantExpired => Some(format!(
+                "renew the expired grant of {}",
+                self.expired_keys(&key)
+            )),
             Code::MissingPrerequisite => Some(format!("grant `{user}` one of: {}", self.sources())),
-            Code::NoPermission => Some(format!("grant `{user}` {key} at {} or higher", self.lowest_level())),
+            Code::NoPermission => Some(format!(
+                "grant `{user}` {key} at {} or higher",
+                self.lowest_level()
+            )),
             Code::NotInPartition | Code::Orphaned => Some(format!(
                 "grant `{user}` {} on {resource} alone, or assign {resource} to user:{user} or a team of theirs",
                 self.action
             )),
-            Code::UnpartitionedRestricted => Some(format!("grant `{user}` {} on {resource} alone", self.action)),
+            Code::UnpartitionedRestricted => Some(format!(
+                "grant `{user}` {} on {resource} alone",
+                self.action
+            )),
             Code::ActionNotInGroup => Some(self.mask_remedy(&resource)),
             Code::NotOwner | Code::NotInTeam => {
                 let higher = self.sufficient_level()?;
-                let also = if self.decision.reason == Code::NotOwner { ", or make them an owner" } else { "" };
-                Some(format!("grant `{user}` {} on {resource} alone, or raise {key} to {higher}{also}", self.action))
+                let also = if self.decision.reason == Code::NotOwner {
+                    ", or make them an owner"
+                } else {
+                    ""
+                };
+                Some(format!(
+                    "grant `{user}` {} on {resource} alone, or raise {key} to {higher}{also}",
+                    self.action
+                ))
             }
-            Code::UnassignedNotIncluded => Some(format!("let the grant of {key} include unassigned resources")),
+            Code::UnassignedNotIncluded => Some(format!(
+                "let the grant of {key} include unassigned resources"
+            )),
             Code::OwnerOnly | Code::PartnerForbidden => None,
             // Allow codes: nothing to mend.
             Code::ReservedHolder
@@ -57,7 +90,9 @@ impl Question<'_> {
     }
 
     fn entitling_plans(&self) -> Option<String> {
-        let entitles = |actions: Option<&ActionSet>| actions.is_some_and(|actions| actions.contains(self.set.action));
+        let entitles = |actions: Option<&ActionSet>| {
+            actions.is_some_and(|actions| actions.contains(self.set.action))
+        };
         let plans: Vec<&str> = self
             .set
             .graph
@@ -67,28 +102,41 @@ impl Question<'_> {
             .filter(|plan| entitles(plan.entitled.get(usize::from(self.set.type_ix.0))))
             .map(|plan| plan.name.as_str())
             .collect();
-        (!plans.is_empty()).then(|| format!("move the account to one of the plans: {}", plans.join(", ")))
+        (!plans.is_empty())
+            .then(|| format!("move the account to one of the plans: {}", plans.join(", ")))
     }
 
     fn seats(&self, seats: SeatSet) -> String {
         let catalog = self.set.graph.catalog();
         let names = catalog.seats.iter().filter(|seat| {
-            catalog.seat_ix(seat.name.as_str()).is_some_and(|seat| seats.intersects(SeatSet::of(seat)))
+            catalog
+                .seat_ix(seat.name.as_str())
+                .is_some_and(|seat| seats.intersects(SeatSet::of(seat)))
         });
-        names.map(|seat| seat.name.as_str()).collect::<Vec<_>>().join(", ")
+        names
+            .map(|seat| seat.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn reserved_remedy(&self, key: &str) -> Option<String> {
         let reserved = self.set.rule.reserved?;
         if reserved.explicit_grant {
-            return Some(format!("grant `{}` {key} explicitly, at any level", self.user));
+            return Some(format!(
+                "grant `{}` {key} explicitly, at any level",
+                self.user
+            ));
         }
         let holders = [
             (reserved.account_owner, "the account owner"),
             (reserved.super_admin, "super admins"),
             (reserved.partner_admin, "partner admins"),
         ];
-        let holders: Vec<&str> = holders.into_iter().filter(|(held, _)| *held).map(|(_, name)| name).collect();
+        let holders: Vec<&str> = holders
+            .into_iter()
+            .filter(|(held, _)| *held)
+            .map(|(_, name)| name)
+            .collect();
         Some(format!("leave it to its holders: {}", holders.join(", ")))
     }
 
@@ -96,10 +144,18 @@ impl Question<'_> {
         let expired: Vec<String> = self
             .set
             .counting_grants()
-            .filter(|(_, grant)| grant.expires_at.is_some_and(|expires_at| expires_at <= self.set.at))
+            .filter(|(_, grant)| {
+                grant
+                    .expires_at
+                    .is_some_and(|expires_at| expires_at <= self.set.at)
+            })
             .map(|(_, grant)| grant.grant.key.to_string())
             .collect();
-        if expired.is_empty() { otherwise.to_owned() } else { expired.join(", ") }
+        if expired.is_empty() {
+            otherwise.to_owned()
+        } else {
+            expired.join(", ")
+        }
     }
 
     /// The permissions that a derived action follows from.
@@ -107,11 +163,19 @@ impl Question<'_> {
         let catalog = self.set.graph.catalog();
         let name = |type_ix: &TypeIx, action| {
             let resource_type = catalog.resource_type(*type_ix)?;
-            Some(format!("{}.{}", resource_type.name, catalog.action_name(action)?))
+            Some(format!(
+                "{}.{}",
+                resource_type.name,
+                catalog.action_name(action)?
+            ))
         };
         let sources = self.set.rule.sources.iter();
         sources
-            .flat_map(|(type_ix, actions)| actions.iter().filter_map(move |action| name(type_ix, action)))
+            .flat_map(|(type_ix, actions)| {
+                actions
+                    .iter()
+                    .filter_map(move |action| name(type_ix, action))
+            })
             .collect::<Vec<_>>()
             .join(", ")
     }
@@ -121,19 +185,28 @@ impl Question<'_> {
             .resource
             .iter()
             .flat_map(|(_, facts)| &facts.assignments)
-            .filter(|assignment| assignment.kind == PrincipalKind::Group && assignment.is_live(self.set.at))
-            .filter(|assignment| self.compiled_user().is_some_and(|user| self.set.mask(user, assignment.principal).is_some()))
+            .filter(|assignment| {
+                assignment.kind == PrincipalKind::Group && assignment.is_live(self.set.at)
+            })
+            .filter(|assignment| {
+                self.compiled_user()
+                    .is_some_and(|user| self.set.mask(user, assignment.principal).is_some())
+            })
             .filter_map(|assignment| self.set.graph.names.groups.name(assignment.principal))
             .map(Id::as_str)
             .collect();
         let (user, action) = (self.user, self.action);
-        format!("add {action} to the actions of `{user}` in access group {}, which holds {resource}", groups.join(", "))
+        format!(
+            "add {action} to the actions of `{user}` in access group {}, which holds {resource}",
+            groups.join(", ")
+        )
     }
 
     /// The lowest level that would reach the resource.
     fn sufficient_level(&self) -> Option<Level> {
         let standing = self.standing()?;
-        let team = standing.is_admitted() || (standing.wall == Wall::None && standing.owning_team.is_some());
+        let team = standing.is_admitted()
+            || (standing.wall == Wall::None && standing.owning_team.is_some());
         Some(if team { Level::Team } else { Level::Everything })
     }
 }

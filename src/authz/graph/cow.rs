@@ -14,7 +14,10 @@ pub(super) struct CowVec<T> {
 
 impl<T> Default for CowVec<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), len: 0 }
+        Self {
+            chunks: Vec::new(),
+            len: 0,
+        }
     }
 }
 
@@ -34,7 +37,7 @@ impl<T: Clone> CowVec<T> {
 
     pub(super) fn push(&mut self, item: T) {
         match self.chunks.last_mut() {
-            Some(chunk) if self.len % CHUNK != 0 => Arc::make_mut(chunk).push(item),
+            Some(chunk) if !self.len.is_multiple_of(CHUNK) => Arc::make_mut(chunk).push(item),
             _ => {
                 let mut chunk = Vec::with_capacity(CHUNK);
                 chunk.push(item);

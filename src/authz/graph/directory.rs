@@ -11,8 +11,9 @@ use super::names::Names;
 use super::teams::{Reach, TeamTree};
 use crate::authz::catalog::{ActionSet, Catalog, Plan, SeatSet, TypeIx};
 use crate::authz::model::{
-    AccessGroup, Account, DEFAULT_KEY, Entity, EntityChange, EntityKey, Grant, Id, Level, ObjectGrant, PartitionMode,
-    PermissionSet, PrincipalKind, Segment, Team, Timestamp, UnpartitionedDefault, User,
+    AccessGroup, Account, DEFAULT_KEY, Entity, EntityChange, EntityKey, Grant, Id, Level,
+    ObjectGrant, PartitionMode, PermissionSet, PrincipalKind, Segment, Team, Timestamp,
+    UnpartitionedDefault, User,
 };
 
 /// The entities as they are stored, in id byte order.
@@ -32,10 +33,16 @@ impl Entities {
         match entity {
             Entity::Account(account) => self.account = Some(Arc::new(account)),
             Entity::Team(team) => drop(self.teams.insert(team.id.clone(), Arc::new(team))),
-            Entity::PermissionSet(set) => drop(self.permission_sets.insert(set.id.clone(), Arc::new(set))),
+            Entity::PermissionSet(set) => {
+                drop(self.permission_sets.insert(set.id.clone(), Arc::new(set)))
+            }
             Entity::User(user) => drop(self.users.insert(user.id.clone(), Arc::new(user))),
-            Entity::AccessGroup(group) => drop(self.access_groups.insert(group.id.clone(), Arc::new(group))),
-            Entity::Segment(segment) => drop(self.segments.insert(segment.id.clone(), Arc::new(segment))),
+            Entity::AccessGroup(group) => {
+                drop(self.access_groups.insert(group.id.clone(), Arc::new(group)))
+            }
+            Entity::Segment(segment) => {
+                drop(self.segments.insert(segment.id.clone(), Arc::new(segment)))
+            }
             Entity::Resource(..) => {}
         }
     }
@@ -130,7 +137,12 @@ pub(in crate::authz) struct CompiledGroup {
 }
 
 impl GrantTable {
-    fn compile<'a>(grants: impl Iterator<Item = &'a Grant>, catalog: &Catalog, holder: &str, anomalies: &mut Vec<String>) -> Self {
+    fn compile<'a>(
+        grants: impl Iterator<Item = &'a Grant>,
+        catalog: &Catalog,
+        holder: &str,
+        anomalies: &mut Vec<String>,
+    ) -> Self {
         let mut table = Vec::new();
         for grant in grants {
             match catalog.granted_actions(&grant.key) {
@@ -140,7 +152,8 @@ impl GrantTable {
                     type_ix,
                     actions,
                     level: grant.level,
-                    include_unassigned: grant.include_unassigned && grant.level != Level::Everything,
+                    include_unassigned: grant.include_unassigned
+                        && grant.level != Level::Everything,
                     not_before: grant.not_before,
                     expires_at: grant.expires_at,
                     grant: grant.clone(),
@@ -153,7 +166,11 @@ impl GrantTable {
     }
 
     /// Grants of one type that give any of these actions, whatever the time.
-    pub(in crate::authz) fn of(&self, type_ix: TypeIx, actions: ActionSet) -> impl Iterator<Item = &CompiledGrant> {
+    pub(in crate::authz) fn of(
+        &self,
+        type_ix: TypeIx,
+        actions: ActionSet,
+    ) -> impl Iterator<Item = &CompiledGrant> {
         let start = self.0.partition_point(|grant| grant.type_ix < type_ix);
         self.0
             .get(start..)
@@ -165,11 +182,21 @@ impl GrantTable {
 }
 
 impl CompiledUser {
-    pub(in crate::authz) fn object_grants(&self, type_ix: TypeIx, id: &str) -> &[CompiledObjectGrant] {
-        self.object_grants.get(&type_ix).and_then(|by_id| by_id.get(id)).map_or(&[], Vec::as_slice)
+    pub(in crate::authz) fn object_grants(
+        &self,
+        type_ix: TypeIx,
+        id: &str,
+    ) -> &[CompiledObjectGrant] {
+        self.object_grants
+            .get(&type_ix)
+            .and_then(|by_id| by_id.get(id))
+            .map_or(&[], Vec::as_slice)
     }
 
-    pub(in crate::authz) fn object_grants_of(&self, type_ix: TypeIx) -> impl Iterator<Item = (&Id, &CompiledObjectGrant)> {
+    pub(in crate::authz) fn object_grants_of(
+        &self,
+        type_ix: TypeIx,
+    ) -> impl Iterator<Item = (&Id, &CompiledObjectGrant)> {
         self.object_grants
             .get(&type_ix)
             .into_iter()
@@ -198,11 +225,16 @@ impl CompiledGroup {
 
 impl Directory {
     /// `before` lends its compiled catalog where the account still uses it.
-    pub(super) fn build(entities: Entities, names: &mut Names, before: Option<&Self>) -> Result<Self, GraphError> {
+    pub(super) fn build(
+        entities: Entities,
+        names: &mut Names,
+        before: Option<&Self>,
+    ) -> Result<Self, GraphError> {
         let account = entities.account.clone().ok_or(GraphError::NoAccount)?;
         let catalog = match before.filter(|before| before.account.catalog == account.catalog) {
             Some(before) => Arc::clone(&before.catalog),
-            None => Catalog::resolve_ref(&account.catalog).map_err(|error| GraphError::Catalog(error.to_string()))?,
+            None => Catalog::resolve_ref(&account.catalog)
+                .map_err(|error| GraphError::Catalog(error.to_string()))?,
         };
         let plan = catalog
             .plan(account.plan.as_str())
@@ -211,13 +243,25 @@ impl Directory {
             .ok_or_else(|| GraphError::UnknownPlan(account.plan.to_string()))?;
         let mut anomalies = Vec::new();
         let tree = TeamTree::build(&entities.teams, names, &mut anomalies);
-        let modes = catalog.types.iter().map(|resource_type| type_mode(&account, &resource_type.name)).collect();
+        let modes = catalog
+            .types
+            .iter()
+            .map(|resource_type| type_mode(&account, &resource_type.name))
+            .collect();
         let sets = entities
             .permission_sets
             .values()
             .map(|set| {
                 let holder = format!("permission set `{}`", set.id);
-                (set.id.clone(), Arc::new(GrantTable::compile(set.grants.iter(), &catalog, &holder, &mut anomalies)))
+                (
+                    set.id.clone(),
+                    Arc::new(GrantTable::compile(
+                        set.grants.iter(),
+                        &catalog,
+                        &holder,
+                        &mut anomalies,
+                    )),
+                )
             })
             .collect();
         let mut directory = Self {
@@ -246,7 +290,11 @@ impl Directory {
 
     /// The directory after changes. Users alone are compiled one by one; anything that others
     /// depend on compiles the whole anew.
-    pub(super) fn apply(&self, changes: &[&EntityChange], names: &mut Names) -> Result<Self, GraphError> {
+    pub(super) fn apply(
+        &self,
+        changes: &[&EntityChange],
+        names: &mut Names,
+    ) -> Result<Self, GraphError> {
         let mut entities = self.entities.clone();
         for change in changes {
             match change {
@@ -255,7 +303,10 @@ impl Directory {
             }
         }
         let only_users = changes.iter().all(|change| {
-            matches!(change, EntityChange::Put(Entity::User(_)) | EntityChange::Delete(EntityKey::User(_)))
+            matches!(
+                change,
+                EntityChange::Put(Entity::User(_)) | EntityChange::Delete(EntityKey::User(_))
+            )
         });
         if !only_users || !self.anomalies.is_empty() {
             return Self::build(entities, names, Some(self));
@@ -263,8 +314,12 @@ impl Directory {
         let mut directory = self.clone();
         for change in changes {
             match change {
-                EntityChange::Put(Entity::User(user)) => directory.compile_user(&Arc::new(user.clone()), names),
-                EntityChange::Delete(EntityKey::User(id)) => *slot(&mut directory.people, names.user(id)) = None,
+                EntityChange::Put(Entity::User(user)) => {
+                    directory.compile_user(&Arc::new(user.clone()), names)
+                }
+                EntityChange::Delete(EntityKey::User(id)) => {
+                    *slot(&mut directory.people, names.user(id)) = None
+                }
                 _ => {}
             }
         }
@@ -281,20 +336,35 @@ impl Directory {
         let mut holdings: SmallVec<[Holding; 2]> = SmallVec::new();
         let holder = format!("user `{}`", user.id);
         if !user.grants.is_empty() {
-            let table = GrantTable::compile(user.grants.iter(), &self.catalog, &holder, &mut self.anomalies);
-            holdings.push(Holding { set: None, table: Arc::new(table) });
+            let table = GrantTable::compile(
+                user.grants.iter(),
+                &self.catalog,
+                &holder,
+                &mut self.anomalies,
+            );
+            holdings.push(Holding {
+                set: None,
+                table: Arc::new(table),
+            });
         }
         for set in &user.permission_sets {
             match self.sets.get(set) {
-                Some(table) => holdings.push(Holding { set: Some(set.clone()), table: Arc::clone(table) }),
-                None => self.anomalies.push(format!("{holder} holds the permission set `{set}`, which does not exist")),
+                Some(table) => holdings.push(Holding {
+                    set: Some(set.clone()),
+                    table: Arc::clone(table),
+                }),
+                None => self.anomalies.push(format!(
+                    "{holder} holds the permission set `{set}`, which does not exist"
+                )),
             }
         }
         let mut seats = SeatSet::EMPTY;
         for seat in &user.seats {
             match self.catalog.seat_ix(seat.as_str()) {
                 Some(seat) => seats = seats.union(SeatSet::of(seat)),
-                None => self.anomalies.push(format!("{holder} has the seat `{seat}`, which the catalog does not have")),
+                None => self.anomalies.push(format!(
+                    "{holder} has the seat `{seat}`, which the catalog does not have"
+                )),
             }
         }
         let object_grants = self.compile_object_grants(user);
@@ -310,10 +380,14 @@ impl Directory {
         *slot(&mut self.people, number) = Some(Arc::new(compiled));
     }
 
-    fn compile_object_grants(&mut self, user: &User) -> HashMap<TypeIx, HashMap<Id, Vec<CompiledObjectGrant>>> {
+    fn compile_object_grants(
+        &mut self,
+        user: &User,
+    ) -> HashMap<TypeIx, HashMap<Id, Vec<CompiledObjectGrant>>> {
         let mut compiled: HashMap<TypeIx, HashMap<Id, Vec<CompiledObjectGrant>>> = HashMap::new();
         for grant in &user.object_grants {
-            let (resource_type, action) = (grant.resource.resource_type.as_str(), grant.action.as_str());
+            let (resource_type, action) =
+                (grant.resource.resource_type.as_str(), grant.action.as_str());
             let Ok((type_ix, action)) = self.catalog.resolve(resource_type, action) else {
                 self.anomalies.push(format!(
                     "an object grant of user `{}` is ignored: the catalog has no `{resource_type}.{action}`",
@@ -321,30 +395,46 @@ impl Directory {
                 ));
                 continue;
             };
-            compiled.entry(type_ix).or_default().entry(grant.resource.id.clone()).or_default().push(CompiledObjectGrant {
-                actions: ActionSet::of(action),
-                not_before: grant.not_before,
-                expires_at: grant.expires_at,
-                grant: grant.clone(),
-            });
+            compiled
+                .entry(type_ix)
+                .or_default()
+                .entry(grant.resource.id.clone())
+                .or_default()
+                .push(CompiledObjectGrant {
+                    actions: ActionSet::of(action),
+                    not_before: grant.not_before,
+                    expires_at: grant.expires_at,
+                    grant: grant.clone(),
+                });
         }
         compiled
     }
 
     fn compile_group(&mut self, group: &AccessGroup, names: &mut Names) -> CompiledGroup {
-        let mut compiled = CompiledGroup { users: HashMap::new(), teams: Vec::new() };
+        let mut compiled = CompiledGroup {
+            users: HashMap::new(),
+            teams: Vec::new(),
+        };
         for (principal, actions) in &group.members {
             let mut mask = ActionSet::EMPTY;
             for action in actions {
                 match self.catalog.action_ix(action.as_str()) {
                     Some(action) => mask.insert(action),
-                    None => self.anomalies.push(format!("access group `{}` names the unknown action `{action}`", group.id)),
+                    None => self.anomalies.push(format!(
+                        "access group `{}` names the unknown action `{action}`",
+                        group.id
+                    )),
                 }
             }
             match principal.kind() {
-                PrincipalKind::User => drop(compiled.users.insert(names.user(principal.id()), mask)),
+                PrincipalKind::User => {
+                    drop(compiled.users.insert(names.user(principal.id()), mask))
+                }
                 PrincipalKind::Team => compiled.teams.push((names.team(principal.id()), mask)),
-                PrincipalKind::Group => self.anomalies.push(format!("access group `{}` has a group as a member", group.id)),
+                PrincipalKind::Group => self.anomalies.push(format!(
+                    "access group `{}` has a group as a member",
+                    group.id
+                )),
             }
         }
         compiled
@@ -363,7 +453,10 @@ impl Directory {
     }
 
     pub(in crate::authz) fn mode(&self, type_ix: TypeIx) -> TypeMode {
-        self.modes.get(usize::from(type_ix.0)).copied().unwrap_or_default()
+        self.modes
+            .get(usize::from(type_ix.0))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// A rough size: what a directory of this many entities takes.
@@ -371,9 +464,24 @@ impl Directory {
         const USER: usize = 1_200;
         const GRANT: usize = 300;
         const OTHER: usize = 400;
-        let grants: usize = self.entities.users.values().map(|user| user.grants.len() + user.object_grants.len()).sum();
-        let set_grants: usize = self.entities.permission_sets.values().map(|set| set.grants.len()).sum();
-        let members: usize = self.entities.access_groups.values().map(|group| group.members.len()).sum();
+        let grants: usize = self
+            .entities
+            .users
+            .values()
+            .map(|user| user.grants.len() + user.object_grants.len())
+            .sum();
+        let set_grants: usize = self
+            .entities
+            .permission_sets
+            .values()
+            .map(|set| set.grants.len())
+            .sum();
+        let members: usize = self
+            .entities
+            .access_groups
+            .values()
+            .map(|group| group.members.len())
+            .sum();
         let others = self.entities.teams.len() + self.entities.segments.len() + members;
         self.entities.users.len() * USER + (grants + set_grants) * GRANT + others * OTHER
     }
@@ -381,8 +489,14 @@ impl Directory {
 
 fn type_mode(account: &Account, resource_type: &Id) -> TypeMode {
     let settings = &account.settings;
-    let mode = settings.partition_mode.get(resource_type).or_else(|| settings.partition_mode.get(DEFAULT_KEY));
-    let unpartitioned = settings.unpartitioned.get(resource_type).or_else(|| settings.unpartitioned.get(DEFAULT_KEY));
+    let mode = settings
+        .partition_mode
+        .get(resource_type)
+        .or_else(|| settings.partition_mode.get(DEFAULT_KEY));
+    let unpartitioned = settings
+        .unpartitioned
+        .get(resource_type)
+        .or_else(|| settings.unpartitioned.get(DEFAULT_KEY));
     TypeMode {
         share: mode == Some(&PartitionMode::Share),
         no_one: unpartitioned == Some(&UnpartitionedDefault::NoOne),
@@ -395,6 +509,9 @@ fn slot<T>(slots: &mut Vec<Option<T>>, number: u32) -> &mut Option<T> {
     if slots.len() <= at {
         slots.resize_with(at + 1, || None);
     }
-    #[expect(clippy::indexing_slicing, reason = "the vector was just made long enough")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the vector was just made long enough"
+    )]
     &mut slots[at]
 }

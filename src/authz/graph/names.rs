@@ -19,7 +19,10 @@ pub(in crate::authz) struct Interner<K> {
 
 impl<K> Default for Interner<K> {
     fn default() -> Self {
-        Self { names: Vec::new(), index: Index::default() }
+        Self {
+            names: Vec::new(),
+            index: Index::default(),
+        }
     }
 }
 

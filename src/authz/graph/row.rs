@@ -9,7 +9,9 @@
 use smallvec::SmallVec;
 
 use super::names::Names;
-use crate::authz::model::{Assignment, Id, Principal, PrincipalKind, Provenance, Resource, ResourceKey, Timestamp};
+use crate::authz::model::{
+    Assignment, Id, Principal, PrincipalKind, Provenance, Resource, ResourceKey, Timestamp,
+};
 
 const ALIVE: u8 = 1;
 const PARTITIONED: u8 = 1 << 1;
@@ -20,6 +22,10 @@ const DETAILED: u8 = 1 << 5;
 
 const HAS_EXPIRY: u8 = 1;
 const HAS_PROVENANCE: u8 = 1 << 1;
+
+/// Most owners of one resource, and most assignments of one: with these a page of rows stays far
+/// below the 4 GiB that its offsets can say.
+pub(super) const REFERENCES_MAX: usize = 65_536;
 
 /// The facts of a resource that a decision reads, as numbers.
 #[derive(Debug, Clone, Default)]
@@ -40,8 +46,17 @@ pub(in crate::authz) struct AssignmentFact {
 }
 
 impl AssignmentFact {
-    pub(in crate::authz) fn described(kind: PrincipalKind, principal: u32, expires_at: Option<Timestamp>) -> Self {
-        Self { kind, principal, expires_at, provenance: None }
+    pub(in crate::authz) fn described(
+        kind: PrincipalKind,
+        principal: u32,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self {
+            kind,
+            principal,
+            expires_at,
+            provenance: None,
+        }
     }
     pub(super) fn provenance(&self, names: &Names) -> Option<Provenance> {
         match self.provenance {
@@ -57,7 +72,11 @@ impl AssignmentFact {
 impl Facts {
     pub(super) fn of(resource: &Resource, names: &mut Names) -> Self {
         Self {
-            owners: resource.owners.iter().map(|owner| names.user(owner)).collect(),
+            owners: resource
+                .owners
+                .iter()
+                .map(|owner| names.user(owner))
+                .collect(),
             owning_team: resource.owning_team.as_ref().map(|team| names.team(team)),
             // 3.5 holds here whatever the store says: an assigned resource is a partitioned one.
             partitioned: resource.partitioned || !resource.assignments.is_empty(),
@@ -66,7 +85,8 @@ impl Facts {
                 .iter()
                 .map(|assignment| AssignmentFact {
                     kind: assignment.principal.kind(),
-                    principal: names.principal(assignment.principal.kind(), assignment.principal.id()),
+                    principal: names
+                        .principal(assignment.principal.kind(), assignment.principal.id()),
                     expires_at: assignment.expires_at,
                     provenance: match &assignment.provenance {
                         Provenance::Manual => None,
@@ -81,15 +101,24 @@ impl Facts {
     pub(super) fn to_resource(&self, key: ResourceKey, names: &Names) -> Resource {
         let assignment = |fact: &AssignmentFact| {
             Some(Assignment {
-                principal: Principal::new(fact.kind, names.principals(fact.kind).name(fact.principal)?.clone()),
+                principal: Principal::new(
+                    fact.kind,
+                    names.principals(fact.kind).name(fact.principal)?.clone(),
+                ),
                 provenance: fact.provenance(names)?,
                 expires_at: fact.expires_at,
             })
         };
         Resource {
             key,
-            owners: self.owners.iter().filter_map(|owner| names.users.name(*owner).cloned()).collect(),
-            owning_team: self.owning_team.and_then(|team| names.teams.name(team).cloned()),
+            owners: self
+                .owners
+                .iter()
+                .filter_map(|owner| names.users.name(*owner).cloned())
+                .collect(),
+            owning_team: self
+                .owning_team
+                .and_then(|team| names.teams.name(team).cloned()),
             partitioned: self.partitioned,
             assignments: self.assignments.iter().filter_map(assignment).collect(),
         }
@@ -97,13 +126,18 @@ impl Facts {
 
     /// Whether any assignment ends by itself.
     pub(super) fn is_timed(&self) -> bool {
-        self.assignments.iter().any(|assignment| assignment.expires_at.is_some())
+        self.assignments
+            .iter()
+            .any(|assignment| assignment.expires_at.is_some())
     }
 }
 
 /// Appends the row of a resource to `out`.
 pub(super) fn encode(id: &str, facts: &Facts, out: &mut Vec<u8>) {
-    let detailed = facts.assignments.iter().any(|fact| fact.expires_at.is_some() || fact.provenance.is_some());
+    let detailed = facts
+        .assignments
+        .iter()
+        .any(|fact| fact.expires_at.is_some() || fact.provenance.is_some());
     let flag = |condition: bool, bit: u8| if condition { bit } else { 0 };
     out.push(
         ALIVE
@@ -120,7 +154,10 @@ pub(super) fn encode(id: &str, facts: &Facts, out: &mut Vec<u8>) {
     }
     if !facts.owners.is_empty() {
         put_varint(facts.owners.len() as u64, out);
-        facts.owners.iter().for_each(|owner| put_varint(u64::from(*owner), out));
+        facts
+            .owners
+            .iter()
+            .for_each(|owner| put_varint(u64::from(*owner), out));
     }
     if facts.assignments.is_empty() {
         return;
@@ -134,7 +171,10 @@ pub(super) fn encode(id: &str, facts: &Facts, out: &mut Vec<u8>) {
         };
         put_varint(u64::from(fact.principal) << 2 | kind, out);
         if detailed {
-            out.push(flag(fact.expires_at.is_some(), HAS_EXPIRY) | flag(fact.provenance.is_some(), HAS_PROVENANCE));
+            out.push(
+                flag(fact.expires_at.is_some(), HAS_EXPIRY)
+                    | flag(fact.provenance.is_some(), HAS_PROVENANCE),
+            );
             if let Some(expires_at) = fact.expires_at {
                 out.extend_from_slice(&expires_at.unix_micros().to_le_bytes());
             }
@@ -184,15 +224,21 @@ impl<'a> Row<'a> {
         let flags = reader.byte();
         reader.take_id();
         let owning_team = (flags & STAMPED != 0).then(|| reader.number());
-        let mut facts =
-            Facts { owning_team, partitioned: flags & PARTITIONED != 0, owners: SmallVec::new(), assignments: SmallVec::new() };
+        let mut facts = Facts {
+            owning_team,
+            partitioned: flags & PARTITIONED != 0,
+            owners: SmallVec::new(),
+            assignments: SmallVec::new(),
+        };
         if flags & OWNED != 0 {
             let count = reader.varint();
             facts.owners.extend((0..count).map(|_| reader.number()));
         }
         if flags & ASSIGNED != 0 {
             let count = reader.varint();
-            facts.assignments.extend((0..count).map(|_| reader.assignment(flags & DETAILED != 0)));
+            facts
+                .assignments
+                .extend((0..count).map(|_| reader.assignment(flags & DETAILED != 0)));
         }
         facts
     }
@@ -249,7 +295,8 @@ impl<'a> Reader<'a> {
             1 => PrincipalKind::Team,
             _ => PrincipalKind::Group,
         };
-        let mut fact = AssignmentFact::described(kind, u32::try_from(tagged >> 2).unwrap_or(u32::MAX), None);
+        let mut fact =
+            AssignmentFact::described(kind, u32::try_from(tagged >> 2).unwrap_or(u32::MAX), None);
         if detailed {
             let mask = self.byte();
             if mask & HAS_EXPIRY != 0 {
@@ -265,14 +312,20 @@ impl<'a> Reader<'a> {
 }
 
 fn put_varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+    loop {
+        let [low, ..] = value.to_le_bytes();
         value >>= 7;
+        if value == 0 {
+            return out.push(low & 0x7f);
+        }
+        out.push(low | 0x80);
     }
-    out.push(value as u8);
 }
 
 /// The key of a row of a type.
 pub(super) fn key_of(resource_type: &Id, id: &str) -> Option<ResourceKey> {
-    Some(ResourceKey { resource_type: resource_type.clone(), id: Id::parse(id).ok()? })
+    Some(ResourceKey {
+        resource_type: resource_type.clone(),
+        id: Id::parse(id).ok()?,
+    })
 }

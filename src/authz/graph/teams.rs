@@ -25,22 +25,40 @@ pub(in crate::authz) struct Reach(SmallVec<[(u32, u32); 2]>);
 impl TeamTree {
     /// Positions every team. Teams that no root leads to (a cycle that was planted by SQL, and
     /// what hangs below it) stand alone, without descendants, and are reported.
-    pub(super) fn build(teams: &BTreeMap<Id, Arc<Team>>, names: &mut Names, anomalies: &mut Vec<String>) -> Self {
+    pub(super) fn build(
+        teams: &BTreeMap<Id, Arc<Team>>,
+        names: &mut Names,
+        anomalies: &mut Vec<String>,
+    ) -> Self {
         let numbers: Vec<u32> = teams.keys().map(|id| names.team(id)).collect();
         let mut children: Vec<Vec<u32>> = vec![Vec::new(); names.teams.len()];
         let mut roots = Vec::new();
         for (team, number) in teams.values().zip(&numbers) {
-            let parent = team.parent.as_ref().filter(|parent| teams.contains_key(*parent));
+            let parent = team
+                .parent
+                .as_ref()
+                .filter(|parent| teams.contains_key(*parent));
             if let (Some(wanted), None) = (&team.parent, parent) {
-                anomalies.push(format!("team `{}` names the parent `{wanted}`, which does not exist", team.id));
+                anomalies.push(format!(
+                    "team `{}` names the parent `{wanted}`, which does not exist",
+                    team.id
+                ));
             }
-            match parent.map(|parent| names.team(parent)).and_then(|parent| children.get_mut(parent as usize)) {
+            match parent
+                .map(|parent| names.team(parent))
+                .and_then(|parent| children.get_mut(parent as usize))
+            {
                 Some(siblings) => siblings.push(*number),
                 None => roots.push(*number),
             }
         }
-        let mut tree = Self { spans: vec![None; names.teams.len()], order: Vec::with_capacity(numbers.len()) };
-        roots.into_iter().for_each(|root| tree.place(root, &children));
+        let mut tree = Self {
+            spans: vec![None; names.teams.len()],
+            order: Vec::with_capacity(numbers.len()),
+        };
+        roots
+            .into_iter()
+            .for_each(|root| tree.place(root, &children));
         for (team, number) in teams.values().zip(&numbers) {
             if tree.span(*number).is_none() {
                 anomalies.push(format!("team `{}` is in or below a cycle of teams; it has no descendants until that is mended", team.id));
@@ -54,8 +72,12 @@ impl TeamTree {
     fn place(&mut self, root: u32, children: &[Vec<u32>]) {
         let mut pending = vec![(root, false)];
         while let Some((team, left)) = pending.pop() {
-            let here = self.order.len() as u32;
-            let Some(span) = self.spans.get_mut(team as usize) else { continue };
+            let Ok(here) = u32::try_from(self.order.len()) else {
+                return;
+            };
+            let Some(span) = self.spans.get_mut(team as usize) else {
+                continue;
+            };
             if left {
                 if let Some((_, end)) = span {
                     *end = here;
@@ -65,7 +87,14 @@ impl TeamTree {
             *span = Some((here, here + 1));
             self.order.push(team);
             pending.push((team, true));
-            pending.extend(children.get(team as usize).into_iter().flatten().rev().map(|child| (*child, false)));
+            pending.extend(
+                children
+                    .get(team as usize)
+                    .into_iter()
+                    .flatten()
+                    .rev()
+                    .map(|child| (*child, false)),
+            );
         }
     }
 
@@ -78,7 +107,13 @@ impl TeamTree {
         let mut spans: Vec<(u32, u32)> = teams
             .iter()
             .filter_map(|team| self.span(*team))
-            .map(|(start, end)| if nested { (start, end) } else { (start, start + 1) })
+            .map(|(start, end)| {
+                if nested {
+                    (start, end)
+                } else {
+                    (start, start + 1)
+                }
+            })
             .collect();
         spans.sort_unstable();
         let mut merged: SmallVec<[(u32, u32); 2]> = SmallVec::new();
@@ -92,13 +127,30 @@ impl TeamTree {
     }
 
     pub(in crate::authz) fn in_reach(&self, reach: &Reach, team: u32) -> bool {
-        let Some((position, _)) = self.span(team) else { return false };
+        let Some((position, _)) = self.span(team) else {
+            return false;
+        };
         let after = reach.0.partition_point(|(start, _)| *start <= position);
-        after.checked_sub(1).and_then(|at| reach.0.get(at)).is_some_and(|(_, end)| position < *end)
+        after
+            .checked_sub(1)
+            .and_then(|at| reach.0.get(at))
+            .is_some_and(|(_, end)| position < *end)
     }
 
     /// Numbers of all teams in reach.
-    pub(in crate::authz) fn teams_in<'a>(&'a self, reach: &'a Reach) -> impl Iterator<Item = u32> + 'a {
-        reach.0.iter().flat_map(|(start, end)| self.order.get(*start as usize..*end as usize).into_iter().flatten()).copied()
+    pub(in crate::authz) fn teams_in<'a>(
+        &'a self,
+        reach: &'a Reach,
+    ) -> impl Iterator<Item = u32> + 'a {
+        reach
+            .0
+            .iter()
+            .flat_map(|(start, end)| {
+                self.order
+                    .get(*start as usize..*end as usize)
+                    .into_iter()
+                    .flatten()
+            })
+            .copied()
     }
 }
