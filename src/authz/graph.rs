@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::catalog::{Catalog, Plan, TypeIx};
 use super::model::{
     AccessGroup, Account, Entity, EntityChange, EntityKey, Id, PermissionSet, PrincipalKind,
-    Resource, ResourceKey, Segment, Team, User,
+    Provenance, Resource, ResourceKey, Segment, Team, User,
 };
 
 mod cow;
@@ -369,6 +369,23 @@ impl AccountGraph {
     /// Keys of the resources that are assigned to the group.
     pub fn resources_of_group(&self, group: &str) -> Vec<ResourceKey> {
         self.referring(PrincipalKind::Group, group)
+    }
+
+    /// Keys of the resources with an assignment that this segment made (P7). Reads every
+    /// partitioned row, since postings don't know provenance.
+    pub fn resources_of_segment(&self, segment: &str) -> Vec<ResourceKey> {
+        let made = |assignment: &AssignmentFact| matches!(assignment.provenance(&self.names), Some(Provenance::Segment(id)) if id.as_str() == segment);
+        let mut keys = Vec::new();
+        for index in &self.indexes {
+            let rows = index
+                .postings
+                .partitioned
+                .iter()
+                .map(|ordinal| index.row(ordinal));
+            let rows = rows.filter(|row| row.facts().assignments.iter().any(made));
+            keys.extend(rows.filter_map(|row| row::key_of(&index.resource_type, row.id())));
+        }
+        keys
     }
 
     fn referring(&self, kind: PrincipalKind, id: &str) -> Vec<ResourceKey> {

@@ -58,6 +58,7 @@ impl AssignmentFact {
             provenance: None,
         }
     }
+    /// By whom or what it was made.
     pub(super) fn provenance(&self, names: &Names) -> Option<Provenance> {
         match self.provenance {
             None => Some(Provenance::Manual),
