@@ -130,7 +130,7 @@ impl LiveAccount {
     /// When the snapshot was last known to be current, given when the feed last vouched.
     pub(super) fn verified_at(&self, fed_at: u64) -> u64 {
         let own = self.own_verified_at();
-        if self.covered.load(Ordering::SeqCst) {
+        if self.is_covered() {
             own.max(fed_at)
         } else {
             own
@@ -143,6 +143,10 @@ impl LiveAccount {
 
     pub(super) fn set_own_verified_at(&self, at: u64) {
         self.own_verified_at.store(at, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_covered(&self) -> bool {
+        self.covered.load(Ordering::SeqCst)
     }
 
     pub(crate) fn set_covered(&self, covered: bool) {
