@@ -1,1 +1,151 @@
-//! To come.
+//! The command line: one file a command, all with the same way of asking, answering and failing.
+//!
+//! Answers go to standard output, for people by default and for programs with `--output json`.
+//! Whatever goes wrong is one line on standard error that says what to do, and an exit status of
+//! the closed list in [`error::Exit`].
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod answer;
+pub mod batch_check;
+pub mod bench;
+pub mod check;
+pub mod completions;
+pub mod connection;
+pub mod error;
+pub mod explain;
+pub mod filter;
+pub mod list;
+pub mod output;
+pub mod question;
+pub mod who;
+
+use error::{CliError, Exit};
+use output::Output;
+
+const EXAMPLES: &str = "Examples:
+  ambit serve --demo
+  ambit check northwind heike deal.edit bosch-2027
+  ambit list northwind pierre email.view
+  ambit who northwind email.edit spring-dach
+  ambit explain northwind pierre email.view spring-dach
+  ambit test examples/demo/northwind.yaml
+
+Exit status: 0 done (check: allow), 1 deny or a failed case, 2 wrong use or bad input,
+3 server unreachable, 4 the server answered an error.";
+
+/// Decides who may do what in CRM and marketing suites: exact checks and lists, each with its reason
+#[derive(Debug, Parser)]
+#[command(
+    name = "ambit",
+    version,
+    max_term_width = 100,
+    after_help = EXAMPLES,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask whether a user may do an action
+    Check(check::Arguments),
+    /// Ask many checks of one account
+    BatchCheck(batch_check::Arguments),
+    /// List every resource on which a user may do an action
+    List(list::Arguments),
+    /// Keep those ids of standard input on which a user may do an action
+    Filter(filter::Arguments),
+    /// List the users who may do an action on a resource
+    Who(who::Arguments),
+    /// Say why a user may or may not do an action
+    Explain(explain::Arguments),
+    /// Write the completions of a shell
+    Completions(completions::Arguments),
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap has worded it; a reader that went away is no further trouble.
+            let _ = error.print();
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
+            return exit.into();
+        }
+    };
+    let mut output = Output::stdout();
+    let done = dispatch(cli.command, &mut output);
+    let flushed = output.flush();
+    match done.and_then(|exit| flushed.map(|()| exit)) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output::complain(&error.to_string());
+            error.exit().into()
+        }
+    }
+}
+
+fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
+    match command {
+        Command::Check(arguments) => block_on(check::run(arguments, output)),
+        Command::BatchCheck(arguments) => block_on(batch_check::run(arguments, output)),
+        Command::List(arguments) => block_on(list::run(arguments, output)),
+        Command::Filter(arguments) => block_on(filter::run(arguments, output)),
+        Command::Who(arguments) => block_on(who::run(arguments, output)),
+        Command::Explain(arguments) => block_on(explain::run(arguments, output)),
+        Command::Completions(arguments) => completions::run(&arguments, output),
+    }
+}
+
+/// Runs a client command to its end.
+fn block_on<F>(command: F) -> Result<Exit, CliError>
+where
+    F: Future<Output = Result<Exit, CliError>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::usage(format!("cannot start: {error}")))?;
+    let exit = runtime.block_on(command);
+    // A read of standard input that nobody waits for any more must not hold the process.
+    runtime.shutdown_background();
+    exit
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.contains("Example") && help.contains(&format!("ambit {}", command.get_name())),
+                "`ambit {}` has no example in its help",
+                command.get_name()
+            );
+        }
+    }
+}

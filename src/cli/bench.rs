@@ -1,0 +1,3 @@
+//! `ambit bench`: measures checks, batches and lists.
+
+pub mod data_set;

@@ -1,0 +1,89 @@
+//! `ambit check`: one question, answered by the exit status too.
+
+use serde::Serialize;
+
+use crate::authz::model::Id;
+use crate::grpc::wire;
+
+use super::answer::{Answer, WireAnswer};
+use super::connection::{self, ServerArgs};
+use super::error::{CliError, Exit};
+use super::output::{Format, FormatArgs, Output};
+use super::question::{ReadArgs, TypeAction};
+
+const EXAMPLES: &str = "Examples:
+  ambit check northwind heike deal.edit bosch-2027
+  ambit check northwind david email.publish
+  ambit check northwind tom contact.export --at 2027-01-01T00:00:00Z
+  ambit check northwind lena contact.view bosch --output json
+
+Exit status: 0 allow, 1 deny.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The account
+    account: Id,
+    /// The user
+    user: Id,
+    /// What the user wants to do, as contact.view
+    #[arg(value_name = "TYPE.ACTION")]
+    question: TypeAction,
+    /// The resource; without it the tool as a whole is asked about
+    id: Option<Id>,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Serialize)]
+struct CheckAnswer<'a> {
+    #[serde(flatten)]
+    answer: &'a Answer,
+    revision: &'a str,
+}
+
+pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError> {
+    let mut client = arguments.server.decisions().await?;
+    let response = client
+        .check(wire::CheckRequest {
+            account_id: arguments.account.to_string(),
+            user_id: arguments.user.to_string(),
+            action: arguments.question.action.to_string(),
+            resource_type: arguments.question.resource_type.to_string(),
+            resource_id: arguments.id.as_ref().map(Id::to_string).unwrap_or_default(),
+            resource_facts: None,
+            at: arguments.read.at.map(connection::to_wire_time),
+            consistency: connection::consistency(&arguments.read),
+            explain: false,
+        })
+        .await
+        .map_err(|status| connection::refused(&status))?
+        .into_inner();
+    let answer = WireAnswer {
+        decision: response.decision,
+        reason: &response.reason,
+        level: response.level,
+        include_unassigned: response.include_unassigned,
+        requestable: response.requestable,
+        presentation: response.presentation,
+        pending_access_request_id: &response.pending_access_request_id,
+        valid_until: response.valid_until.as_ref(),
+    }
+    .read()?;
+    match arguments.format.format {
+        Format::Human => output.line(&answer.in_words(output))?,
+        Format::Json => output.json(&CheckAnswer {
+            answer: &answer,
+            revision: &response.revision,
+        })?,
+    }
+    Ok(if answer.is_allow() {
+        Exit::Success
+    } else {
+        Exit::No
+    })
+}

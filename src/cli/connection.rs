@@ -1,0 +1,201 @@
+//! The way to a server: where it is, how long to wait for it, and what its errors mean here.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use clap::Args;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::authz::model::Timestamp;
+use crate::grpc::wire;
+use crate::grpc::wire::decision_service_client::DecisionServiceClient;
+use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
+
+use super::error::CliError;
+use super::question::ReadArgs;
+
+/// Where a server listens that was started without configuration.
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
+
+/// How long a connection may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server that is gone without a word is noticed after these two together.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest message that is taken from a server. Its chunks have about 64 KiB; a batch of 10,000
+/// answers has under 4 MiB.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// `--server`, which every client command takes.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// The server to ask
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "AMBIT_SERVER",
+        default_value = DEFAULT_SERVER,
+        value_parser = parse_server
+    )]
+    pub server: String,
+}
+
+/// A server's address as a URL; `http://` may be left out.
+pub fn parse_server(text: &str) -> Result<String, String> {
+    let url = match text.split_once("://") {
+        None => format!("http://{text}"),
+        Some(("http", _)) => text.to_owned(),
+        Some((scheme, _)) => {
+            return Err(format!(
+                "`{scheme}` is not spoken yet, name the server as http://HOST:PORT"
+            ));
+        }
+    };
+    let wrong = || format!("`{text}` is not the address of a server, name it as http://HOST:PORT");
+    let uri: tonic::codegen::http::Uri = url.parse().map_err(|_| wrong())?;
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(wrong());
+    }
+    Ok(url)
+}
+
+impl ServerArgs {
+    pub async fn channel(&self) -> Result<Channel, CliError> {
+        let endpoint = Endpoint::from_shared(self.server.clone())
+            .map_err(|error| CliError::usage(format!("--server `{}`: {error}", self.server)))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .user_agent(concat!("ambit/", env!("CARGO_PKG_VERSION")))
+            .map_err(|error| CliError::usage(format!("--server `{}`: {error}", self.server)))?;
+        endpoint.connect().await.map_err(|error| {
+            CliError::Unreachable(format!(
+                "cannot reach the server at {}: {}; start one with `ambit serve` or name another with --server",
+                self.server,
+                innermost(&error)
+            ))
+        })
+    }
+
+    pub async fn decisions(&self) -> Result<DecisionServiceClient<Channel>, CliError> {
+        let client = DecisionServiceClient::new(self.channel().await?);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    pub async fn directory(&self) -> Result<DirectoryServiceClient<Channel>, CliError> {
+        let client = DirectoryServiceClient::new(self.channel().await?);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+}
+
+/// What a status means for the one who typed the command.
+pub fn refused(status: &Status) -> CliError {
+    let details = status.get_error_details();
+    let answered = details.error_info().is_some();
+    if !answered && is_broken_connection(status) {
+        return CliError::Unreachable(format!(
+            "the connection to the server broke: {}; try again, and see `ambit doctor`",
+            status
+                .source()
+                .map_or_else(|| status.message().to_owned(), innermost)
+        ));
+    }
+    let mut text = status.message().to_owned();
+    if text.is_empty() {
+        text = status.code().description().to_owned();
+    }
+    if let Some(bad_request) = details.bad_request() {
+        for violation in &bad_request.field_violations {
+            // The message may already say it; a field that it doesn't name is worth its words.
+            if !violation.field.is_empty() && !text.contains(&violation.field) {
+                text.push_str(&format!(
+                    " ({}: {})",
+                    violation.field, violation.description
+                ));
+            }
+        }
+    }
+    match details.error_info() {
+        Some(info) => CliError::Refused(format!("{text} [{}]", info.reason)),
+        None => CliError::Refused(format!("{text} [{:?}]", status.code())),
+    }
+}
+
+/// Whether a status was made on this side because the connection is gone.
+fn is_broken_connection(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable => true,
+        Code::Unknown | Code::Internal | Code::Cancelled => status.source().is_some(),
+        _ => false,
+    }
+}
+
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+pub fn consistency(read: &ReadArgs) -> Option<wire::Consistency> {
+    use wire::consistency::Requirement;
+    let requirement = match &read.at_least_as_fresh {
+        Some(revision) => Requirement::AtLeastAsFresh(revision.clone()),
+        None if read.fully_consistent => Requirement::FullyConsistent(true),
+        None => return None,
+    };
+    Some(wire::Consistency {
+        requirement: Some(requirement),
+    })
+}
+
+pub fn to_wire_time(time: Timestamp) -> prost_types::Timestamp {
+    let micros = time.unix_micros();
+    prost_types::Timestamp {
+        seconds: micros.div_euclid(1_000_000),
+        nanos: i32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap_or(0),
+    }
+}
+
+/// `None` also for a moment that no document could write.
+pub fn from_wire_time(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
+    let time = time?;
+    let micros = time
+        .seconds
+        .checked_mul(1_000_000)?
+        .checked_add(i64::from(time.nanos) / 1_000)?;
+    Timestamp::from_unix_micros(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_be_named_without_its_scheme() {
+        assert_eq!(
+            parse_server("127.0.0.1:50051").unwrap(),
+            "http://127.0.0.1:50051"
+        );
+        assert_eq!(parse_server("http://h:1").unwrap(), "http://h:1");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in ["", "https://h:1", "ftp://h", "http://", "a b"] {
+            assert!(parse_server(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn times_survive_the_wire_also_before_1970() {
+        for text in ["1969-12-31T23:59:59.999999Z", "2026-11-22T00:00:00.000001Z"] {
+            let time = Timestamp::parse(text).unwrap();
+            assert_eq!(from_wire_time(Some(&to_wire_time(time))), Some(time));
+        }
+    }
+}
