@@ -219,7 +219,7 @@ impl Feed {
             match done {
                 Ok((account, caught_up)) => {
                     self.in_flight.remove(&account);
-                    self.note(account, caught_up);
+                    self.note(&account, caught_up);
                 }
                 Err(error) => {
                     tracing::error!(error = %error, "a catch-up ended in a panic");
@@ -230,15 +230,15 @@ impl Feed {
         }
     }
 
-    fn note(&mut self, account: Id, caught_up: Result<(), ReadError>) {
+    fn note(&mut self, account: &Id, caught_up: Result<(), ReadError>) {
         match caught_up {
             Ok(()) => {
-                if self.failing.remove(&account).is_some() {
+                if self.failing.remove(account).is_some() {
                     tracing::info!(account = %account, "account follows the store again");
                 }
             }
             Err(ReadError::UnknownAccount(_)) => {
-                self.failing.remove(&account);
+                self.failing.remove(account);
             }
             Err(error) => {
                 let now = self.clock.monotonic();

@@ -255,6 +255,12 @@ impl GraphCache {
         }
     }
 
+    /// Whether the feed keeps within the staleness bound: what readiness means.
+    pub fn is_fresh(&self) -> bool {
+        self.staleness()
+            .is_some_and(|age| age <= self.inner.limits.staleness_bound)
+    }
+
     pub fn limits(&self) -> CacheLimits {
         self.inner.limits
     }

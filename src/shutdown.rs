@@ -76,7 +76,10 @@ impl Shutdown {
                 }
             };
             let (name, _) = next().await;
-            tracing::info!(signal = name, "shutting down; a second signal exits at once");
+            tracing::info!(
+                signal = name,
+                "shutting down; a second signal exits at once"
+            );
             shutdown.begin();
             let (name, status) = next().await;
             tracing::warn!(signal = name, "exiting at once");

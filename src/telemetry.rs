@@ -61,7 +61,19 @@ pub fn init(config: &Config) -> Result<(), TelemetryError> {
             .with_writer(std::io::stderr);
         registry.with(lines).try_init()
     };
-    set.map_err(|_already_set| TelemetryError::AlreadySet)
+    set.map_err(|_already_set| TelemetryError::AlreadySet)?;
+    log_panics();
+    Ok(())
+}
+
+/// A panic is a defect: one event with its place, in the form of the others.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(place, backtrace = %backtrace, "panicked: {message}");
+    }));
 }
 
 /// Writes control characters as Rust would write them in a literal.
