@@ -380,7 +380,8 @@ async fn plan(
                 | ChangeProblem::Invalid(_)
                 | ChangeProblem::TeamCycle(_)
                 | ChangeProblem::NotEntitled(_)
-                | ChangeProblem::LastSuperAdmin => DirectoryError::Change(error),
+                | ChangeProblem::LastSuperAdmin
+                | ChangeProblem::TooMany { .. } => DirectoryError::Change(error),
             })?;
         match graph {
             Some(graph) => graph.apply(&set.changes),

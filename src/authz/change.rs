@@ -1,11 +1,72 @@
 //! Changes that a caller asks for, and the pure function that turns them into whole entities.
+//!
+//! [`plan`] lays the changes, in their order, over the present snapshot ([`overlay`]) and answers
+//! the new state of each touched entity. How a list of changes is read:
+//!
+//! - **Later wins.** Changes see each other. Where two contradict, the later one holds; the one
+//!   exception is `partitioned: false` beside an assignment of the same resource, which is refused
+//!   wherever the two stand (`account-document.md`).
+//! - **References are checked at the end.** A change may refer to an entity that a later change of
+//!   the list creates, and may set a part of it (a grant, a member, an assignment). The error names
+//!   the change that made the reference.
+//! - **The account first.** Catalog and plan are those that stand after the whole list.
+//! - **Twice is once.** Deleting what isn't there is no error, and an entity that comes out as it
+//!   was is left out: no revision is spent on it.
+//!
+//! Time is proportional to the touched entities. Three rules look further: a new catalog
+//! revalidates the account, a deletion walks the directory for what refers to it (and visits the
+//! resources that do), and the last super admin or a second account owner is looked for among all
+//! users.
 
+use super::graph::AccountGraph;
 use super::model::{
-    Attributes, CatalogRef, Grant, Id, ObjectGrant, PartitionMode, Partner, PartnerProgram,
-    PermissionKey, Principal, Provenance, ResourceKey, Timestamp, UnpartitionedDefault, UserKind,
-    UserStatus,
+    Attributes, CatalogRef, EntityChange, EntityKey, Grant, Id, ObjectGrant, PartitionMode,
+    Partner, PartnerProgram, PermissionKey, Principal, Provenance, ResourceKey, Timestamp,
+    UnpartitionedDefault, UserKind, UserStatus,
 };
 use std::collections::BTreeSet;
+
+mod access_group;
+mod account;
+mod grant;
+mod outcome;
+mod overlay;
+mod planner;
+mod removal;
+mod resource;
+mod revalidate;
+mod segment;
+mod team;
+mod user;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+/// Most changes in one list.
+pub const CHANGES_MAX: usize = 100_000;
+/// Most owners of one resource.
+pub const OWNERS_MAX: usize = 1_000;
+/// Most assignments of one resource.
+pub const ASSIGNMENTS_MAX: usize = 1_000;
+/// Most grants that one user or permission set holds.
+pub const GRANTS_MAX: usize = 10_000;
+/// Most object grants that one user holds.
+pub const OBJECT_GRANTS_MAX: usize = 10_000;
+/// Most additional teams of one user.
+pub const TEAMS_OF_USER_MAX: usize = 1_000;
+/// Most permission sets of one user.
+pub const PERMISSION_SETS_OF_USER_MAX: usize = 1_000;
+/// Most members of one access group.
+pub const GROUP_MEMBERS_MAX: usize = 100_000;
+/// Most targets of one segment.
+pub const SEGMENT_TARGETS_MAX: usize = 1_000;
+/// Longest expression of a segment, in bytes.
+pub const SEGMENT_WHEN_BYTES_MAX: usize = 4_096;
+/// Largest attributes of one resource, in bytes of compact JSON.
+pub const ATTRIBUTES_BYTES_MAX: usize = 65_536;
+/// Longest time in the settings, in seconds: ten thousand years, as of a protobuf `Duration`.
+pub const SETTING_SECONDS_MAX: u64 = 315_576_000_000;
 
 /// One change to one account. In a patch, `None` leaves a field of an existing entity as it is and
 /// gives a new one its default; for a field that may be empty, `Some(None)` empties it.
@@ -125,33 +186,34 @@ pub struct SegmentPatch {
     pub enabled: Option<bool>,
 }
 
-use super::graph::AccountGraph;
-use super::model::EntityChange;
-
 /// What a list of changes comes to.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ChangeSet {
-    /// Each touched entity once, in an order in which a store can write it: puts of what others
-    /// refer to first, deletions last.
+    /// Each touched entity once, in an order in which a store can write it: the account, teams (a
+    /// parent before its children), permission sets, users (the account owner last), access
+    /// groups, segments, resources; then deletions in the opposite order, but that of an account
+    /// owner who is succeeded in the same list comes before the new one. Users and resources refer
+    /// to each other (owners, object grants), so a store checks those at the end.
     pub changes: Vec<EntityChange>,
-    /// What it does, a line an entity (`create`, `update`, `delete`), for `--dry-run` and logs.
+    /// What it does, a line an entity in the same order, for `--dry-run` and logs.
     pub summary: Vec<ChangeLine>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeLine {
+    /// `create`, `update` or `delete`.
     pub verb: &'static str,
-    pub entity: super::model::EntityKey,
+    pub entity: EntityKey,
     /// The fields that change, e.g. `grants`, `main_team`; empty for create and delete.
     pub fields: Vec<&'static str>,
 }
 
 /// Why a list of changes can't be made. `index` counts changes from 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("change {index}: {problem}")]
+#[error("change {index}, {field}: {problem}")]
 pub struct ChangeError {
     pub index: usize,
-    /// Wire path of the field, e.g. `user.main_team`.
+    /// Path of the field, e.g. `user.main_team`.
     pub field: String,
     pub problem: ChangeProblem,
 }
@@ -168,15 +230,42 @@ pub enum ChangeProblem {
     TeamCycle(String),
     #[error("the plan does not let resources of type `{0}` be partitioned")]
     NotEntitled(String),
-    #[error("the account would be left without an active super admin")]
+    #[error(
+        "the account would be left without an active super admin; make another user one first (D9)"
+    )]
     LastSuperAdmin,
+    #[error("more than {limit} {what}")]
+    TooMany { what: &'static str, limit: usize },
 }
 
-/// Pure: the changes in their order, on top of the graph (`None`: no such account), to whole entities.
+/// Pure: the changes in their order, on top of the graph (`None`: no such account), to whole
+/// entities.
+///
+/// # Errors
+/// The first change that can't be made, by index and field. Rules that only the whole list can
+/// break are checked after it: references, team cycles, one account owner, entitled partitions
+/// (S2.4, S2.5, C12) and the last super admin (D9).
 pub fn plan(
-    _account: &super::model::Id,
-    _graph: Option<&AccountGraph>,
-    _changes: &[Change],
+    account: &Id,
+    graph: Option<&AccountGraph>,
+    changes: &[Change],
 ) -> Result<ChangeSet, ChangeError> {
-    todo!()
+    if changes.len() > CHANGES_MAX {
+        return Err(ChangeError {
+            index: CHANGES_MAX,
+            field: "changes".to_owned(),
+            problem: ChangeProblem::TooMany {
+                what: "changes in one list",
+                limit: CHANGES_MAX,
+            },
+        });
+    }
+    let terms = account::Terms::settle(account, graph, changes)?;
+    let mut planner = planner::Planner::new(graph, terms);
+    for (index, change) in changes.iter().enumerate() {
+        planner.overlay.at = index;
+        planner.make(change)?;
+    }
+    planner.verify()?;
+    Ok(planner.outcome())
 }

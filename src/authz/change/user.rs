@@ -1,0 +1,144 @@
+//! Users and permission sets, without their grants.
+
+use std::collections::BTreeSet;
+
+use super::super::model::{EntityKey, Id, PermissionSet, User, UserStatus};
+use super::overlay::Link;
+use super::planner::Planner;
+use super::{ChangeError, PERMISSION_SETS_OF_USER_MAX, TEAMS_OF_USER_MAX, UserPatch};
+
+fn is_active_super_admin(user: &User) -> bool {
+    user.super_admin && user.status == UserStatus::Active
+}
+
+impl Planner<'_> {
+    pub(super) fn put_permission_set(&mut self, id: &Id) {
+        self.overlay.permission_set(id).put(|| PermissionSet {
+            id: id.clone(),
+            grants: BTreeSet::new(),
+        });
+    }
+
+    pub(super) fn delete_permission_set(&mut self, id: &Id) {
+        if self.overlay.permission_set(id).remove().is_some() {
+            self.forget(&EntityKey::PermissionSet(id.clone()), None);
+        }
+    }
+
+    pub(super) fn put_user(&mut self, patch: &UserPatch) -> Result<(), ChangeError> {
+        self.check_user_patch(patch)?;
+        let at = self.overlay.at;
+        let slot = self.overlay.user(&patch.id);
+        let was_super_admin = slot.get().is_some_and(is_active_super_admin);
+        let user = slot.put(|| User::new(patch.id.clone()));
+        apply_patch(user, patch);
+        let removed = user.status == UserStatus::Removed;
+        if removed {
+            clear(user);
+        }
+        if was_super_admin && !is_active_super_admin(user) {
+            let field = if user.super_admin || removed {
+                "user.status"
+            } else {
+                "user.super_admin"
+            };
+            self.super_admins_lost.push((at, field, patch.id.clone()));
+        }
+        if patch.account_owner == Some(true) {
+            self.owners_made.push((at, patch.id.clone()));
+        }
+        if removed {
+            // C11: deactivation keeps what a user has, removal clears it.
+            self.forget(&EntityKey::User(patch.id.clone()), None);
+        } else {
+            self.claim_of_user(patch);
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_user(&mut self, id: &Id) {
+        let at = self.overlay.at;
+        let Some(user) = self.overlay.user(id).remove() else {
+            return;
+        };
+        if is_active_super_admin(&user) {
+            self.super_admins_lost.push((at, "user", id.clone()));
+        }
+        self.forget(&EntityKey::User(id.clone()), None);
+    }
+
+    fn check_user_patch(&self, patch: &UserPatch) -> Result<(), ChangeError> {
+        for seat in patch.seats.iter().flatten() {
+            if self.terms.catalog.seat_ix(seat.as_str()).is_none() {
+                return Err(self
+                    .overlay
+                    .invalid("user.seats", format!("the catalog has no seat `{seat}`")));
+            }
+        }
+        self.overlay.within(
+            patch.teams.as_ref().map_or(0, BTreeSet::len),
+            TEAMS_OF_USER_MAX,
+            "user.teams",
+            "additional teams of one user",
+        )?;
+        self.overlay.within(
+            patch.permission_sets.as_ref().map_or(0, BTreeSet::len),
+            PERMISSION_SETS_OF_USER_MAX,
+            "user.permission_sets",
+            "permission sets of one user",
+        )
+    }
+
+    fn claim_of_user(&mut self, patch: &UserPatch) {
+        let from = EntityKey::User(patch.id.clone());
+        if let Some(Some(team)) = &patch.main_team {
+            let team = EntityKey::Team(team.clone());
+            self.overlay.claim(Link::MainTeam, &from, team);
+        }
+        for team in patch.teams.iter().flatten() {
+            let team = EntityKey::Team(team.clone());
+            self.overlay.claim(Link::AdditionalTeam, &from, team);
+        }
+        for set in patch.permission_sets.iter().flatten() {
+            let set = EntityKey::PermissionSet(set.clone());
+            self.overlay.claim(Link::PermissionSet, &from, set);
+        }
+    }
+}
+
+fn apply_patch(user: &mut User, patch: &UserPatch) {
+    user.status = patch.status.unwrap_or(user.status);
+    user.kind = patch.kind.unwrap_or(user.kind);
+    user.account_owner = patch.account_owner.unwrap_or(user.account_owner);
+    user.super_admin = patch.super_admin.unwrap_or(user.super_admin);
+    user.partner_admin = patch.partner_admin.unwrap_or(user.partner_admin);
+    if let Some(main_team) = &patch.main_team {
+        user.main_team.clone_from(main_team);
+    }
+    if let Some(teams) = &patch.teams {
+        user.teams.clone_from(teams);
+    }
+    if let Some(seats) = &patch.seats {
+        user.seats.clone_from(seats);
+    }
+    if let Some(person) = &patch.person {
+        user.person.clone_from(person);
+    }
+    if let Some(partner) = &patch.partner {
+        user.partner.clone_from(partner);
+    }
+    if let Some(permission_sets) = &patch.permission_sets {
+        user.permission_sets.clone_from(permission_sets);
+    }
+}
+
+/// What removal leaves of a user: a tombstone that says who it was.
+fn clear(user: &mut User) {
+    *user = User {
+        status: user.status,
+        kind: user.kind,
+        person: user.person.take(),
+        partner: user.partner.take(),
+        ..User::new(user.id.clone())
+    };
+}
