@@ -22,7 +22,11 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::{Layer, Service};
 
+use super::health::HealthService;
+use crate::clock::Clock;
+use crate::directory::Directory;
 use crate::shutdown::Shutdown;
+use crate::store::Store;
 
 /// A peer that does not answer pings is gone: without this a cut cable holds its streams open.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -33,6 +37,28 @@ const LOCAL_RESETS_MAX: usize = 100;
 
 /// Wait after accepting failed, e.g. without free descriptors: time for some to be closed.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// What the services stand on.
+#[derive(Clone)]
+pub struct Context {
+    pub directory: Directory,
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+    pub shutdown: Shutdown,
+}
+
+/// Full names of the services, which the health service answers for.
+const SERVICES: &[&str] = &["ambit.v1.DecisionService", "ambit.v1.DirectoryService"];
+
+/// All services of the port.
+pub fn routes(context: &Context) -> Routes {
+    let graphs = context.directory.graphs().clone();
+    Routes::new(HealthService::server(
+        graphs,
+        context.shutdown.clone(),
+        SERVICES,
+    ))
+}
 
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
