@@ -8,7 +8,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Deepest nesting of lists and maps.
 pub const DEPTH_MAX: usize = 64;
@@ -195,7 +196,7 @@ fn explain(error: &serde_saphyr::Error) -> YamlError {
             unexpected,
             expected,
             ..
-        } => format!("{} is not {}", shown(unexpected), expected),
+        } => format!("{} is not {}", one_line(unexpected), one_line(expected)),
         Error::Budget { breach, .. } => {
             format!("the text asks for more than is allowed: {breach:?}")
         }
@@ -210,23 +211,64 @@ fn without_place(message: &str) -> String {
     let text = message
         .rfind(" at line ")
         .map_or(message, |at| message.get(..at).unwrap_or(message));
-    text.lines().collect::<Vec<_>>().join(" ")
+    one_line(&text.lines().collect::<Vec<_>>().join(" "))
 }
 
-/// Text of a user for a message of one line: escaped, and cut where it is long.
+/// Text of a user for a message of one line: control characters escaped, and cut where it is long.
 pub fn shown(text: &str) -> String {
     const CHARACTERS_MAX: usize = 80;
-    let mut out: String = text
-        .chars()
-        .take(CHARACTERS_MAX)
-        .flat_map(|character| {
-            let escaped = character.is_control().then(|| character.escape_default());
-            let plain = escaped.is_none().then_some(character);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect();
-    if text.chars().nth(CHARACTERS_MAX).is_some() {
+    let cut: String = text.chars().take(CHARACTERS_MAX).collect();
+    let mut out = one_line(&cut);
+    if cut.len() < text.len() {
         out.push_str("...");
     }
     out
+}
+
+/// A message without control characters: they are escaped.
+pub fn one_line(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    for character in message.chars() {
+        if character.is_control() {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// A value of several forms: a text, a map or a list. Which of them fits is for the reader to say,
+/// who can name the place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form<M, I> {
+    Text(String),
+    Map(M),
+    List(Vec<At<I>>),
+}
+
+impl<'de, M: Deserialize<'de>, I: Deserialize<'de>> Deserialize<'de> for Form<M, I> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FormVisitor<M, I>(PhantomData<(M, I)>);
+        impl<'de, M: Deserialize<'de>, I: Deserialize<'de>> Visitor<'de> for FormVisitor<M, I> {
+            type Value = Form<M, I>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a text, a map or a list")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Form::Text(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                M::deserialize(MapAccessDeserializer::new(map)).map(Form::Map)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Form::List(list))
+            }
+        }
+        deserializer.deserialize_any(FormVisitor(PhantomData))
+    }
 }
