@@ -40,7 +40,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// What the services stand on.
 #[derive(Clone)]
-pub struct Context {
+pub struct Backend {
     pub directory: Directory,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
@@ -51,11 +51,11 @@ pub struct Context {
 const SERVICES: &[&str] = &["ambit.v1.DecisionService", "ambit.v1.DirectoryService"];
 
 /// All services of the port.
-pub fn routes(context: &Context) -> Routes {
-    let graphs = context.directory.graphs().clone();
+pub fn routes(backend: &Backend) -> Routes {
+    let graphs = backend.directory.graphs().clone();
     Routes::new(HealthService::server(
         graphs,
-        context.shutdown.clone(),
+        backend.shutdown.clone(),
         SERVICES,
     ))
 }
