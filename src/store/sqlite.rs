@@ -1,1 +1,217 @@
-//! To come.
+//! The embedded store: one SQLite file in the data directory.
+//!
+//! - Any process may write to the file beside this one: rules are held and changes are logged by
+//!   triggers (`migrations/sqlite`), never by this code alone.
+//! - WAL with `synchronous = FULL`: readers see whole transactions while one writer writes, and a
+//!   commit that was acknowledged survives a crash of the process and of the machine.
+//! - One connection writes, with `BEGIN IMMEDIATE`; several read.
+
+mod apply;
+mod changes;
+mod error;
+mod open;
+mod read;
+mod resources;
+mod snapshot;
+mod tables;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow};
+use sqlx::{ConnectOptions, Row, SqliteConnection};
+
+use self::error::{inconsistent, store_error};
+use super::{
+    AccountSummary, ChangeProbe, Changes, Head, IdempotencyKey, Nonce, RememberedWrite, Snapshot,
+    Store, StoreError, StoreIdentity, Write,
+};
+use crate::authz::model::{Attributes, Id, ResourceKey};
+
+/// A store in a file; cheap to clone, all clones share the connections.
+#[derive(Clone)]
+pub struct SqliteStore {
+    identity: StoreIdentity,
+    writer: SqlitePool,
+    readers: SqlitePool,
+    /// For connections beside the pools: a probe's own.
+    options: SqliteConnectOptions,
+}
+
+impl SqliteStore {
+    /// Opens `ambit.db` in a directory and brings it to this version's schema; makes both where
+    /// they are absent, the directory readable by its owner only.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] for a newer schema or another application's file,
+    /// [`StoreError::Unavailable`] where the place can't be read or written.
+    #[tracing::instrument(name = "store.open", skip_all)]
+    pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let opened = open::open(data_dir).await?;
+        Ok(Self {
+            identity: opened.identity,
+            writer: opened.writer,
+            readers: opened.readers,
+            options: opened.options,
+        })
+    }
+
+    /// Waits for running calls and closes the file, which leaves no write-ahead log behind where
+    /// nobody else has it open. Later calls answer [`StoreError::Unavailable`].
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn identity(&self) -> &StoreIdentity {
+        &self.identity
+    }
+
+    #[tracing::instrument(name = "store.head", level = "debug", skip_all)]
+    async fn head(&self, account: &Id) -> Result<Option<Head>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        read::head(&mut connection, account).await
+    }
+
+    #[tracing::instrument(name = "store.heads", level = "debug", skip_all)]
+    async fn heads(&self, accounts: &[Id]) -> Result<Vec<AccountSummary>, StoreError> {
+        let ids = serde_json::to_string(accounts).map_err(read::not_json)?;
+        sqlx::query(
+            "SELECT revision, nonce, account_id FROM account_head
+                WHERE account_id IN (SELECT value FROM json_each(?1)) ORDER BY account_id",
+        )
+        .bind(ids)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(store_error)?
+        .iter()
+        .map(summary)
+        .collect()
+    }
+
+    #[tracing::instrument(name = "store.nonce_at", level = "debug", skip_all)]
+    async fn nonce_at(&self, account: &Id, revision: u64) -> Result<Option<Nonce>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        changes::nonce_at(&mut connection, account, revision).await
+    }
+
+    #[tracing::instrument(name = "store.accounts", level = "debug", skip_all)]
+    async fn accounts(
+        &self,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccountSummary>, StoreError> {
+        sqlx::query(
+            "SELECT revision, nonce, account_id FROM account_head WHERE account_id > ?1
+                ORDER BY account_id LIMIT ?2",
+        )
+        .bind(after.map_or("", Id::as_str))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(store_error)?
+        .iter()
+        .map(summary)
+        .collect()
+    }
+
+    #[tracing::instrument(name = "store.snapshot", level = "debug", skip_all)]
+    async fn snapshot(
+        &self,
+        account: &Id,
+        attributes: bool,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        snapshot::snapshot(&self.readers, account, attributes).await
+    }
+
+    #[tracing::instrument(name = "store.changes_since", level = "debug", skip_all)]
+    async fn changes_since(&self, account: &Id, have: Head) -> Result<Changes, StoreError> {
+        changes::changes_since(&self.readers, account, have).await
+    }
+
+    #[tracing::instrument(name = "store.attributes", level = "debug", skip_all)]
+    async fn attributes(
+        &self,
+        account: &Id,
+        resources: &[ResourceKey],
+    ) -> Result<Vec<(ResourceKey, Attributes)>, StoreError> {
+        let keys: Vec<&ResourceKey> = resources.iter().collect();
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        resources::attributes(&mut connection, account, &keys).await
+    }
+
+    #[tracing::instrument(name = "store.apply", level = "debug", skip_all)]
+    async fn apply(&self, write: Write<'_>) -> Result<Head, StoreError> {
+        apply::apply(&self.writer, write).await
+    }
+
+    #[tracing::instrument(name = "store.remembered", level = "debug", skip_all)]
+    async fn remembered(
+        &self,
+        account: &Id,
+        idempotency: IdempotencyKey<'_>,
+    ) -> Result<Option<RememberedWrite>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        apply::remembered(&mut connection, account, idempotency).await
+    }
+
+    #[tracing::instrument(name = "store.delete_account", level = "debug", skip_all)]
+    async fn delete_account(
+        &self,
+        account: &Id,
+        expected: Option<Head>,
+    ) -> Result<bool, StoreError> {
+        apply::delete_account(&self.writer, account, expected).await
+    }
+
+    #[tracing::instrument(name = "store.change_probe", level = "debug", skip_all)]
+    async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError> {
+        let mut connection = self.options.connect().await.map_err(store_error)?;
+        let seen = data_version(&mut connection).await?;
+        Ok(Box::new(SqliteProbe { connection, seen }))
+    }
+
+    #[tracing::instrument(name = "store.ping", level = "debug", skip_all)]
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1 FROM store_identity")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+}
+
+/// From a row of revision, nonce and account id.
+fn summary(row: &SqliteRow) -> Result<AccountSummary, StoreError> {
+    let id: &str = row.try_get(2).map_err(store_error)?;
+    Ok(AccountSummary {
+        id: Id::parse(id).map_err(|error| inconsistent("account_head", "account_id", id, error))?,
+        head: read::head_of(row, id)?,
+    })
+}
+
+/// Counts commits by others than its own connection, which never writes: so by everyone.
+struct SqliteProbe {
+    connection: SqliteConnection,
+    seen: i64,
+}
+
+#[async_trait]
+impl ChangeProbe for SqliteProbe {
+    async fn changed(&mut self) -> Result<bool, StoreError> {
+        let version = data_version(&mut self.connection).await?;
+        let changed = version != self.seen;
+        self.seen = version;
+        Ok(changed)
+    }
+}
+
+async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    sqlx::query_scalar("PRAGMA data_version")
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)
+}

@@ -1,1 +1,340 @@
-//! To come.
+//! The conformance suite of the store: what `src/store.rs` says in prose, proved on any
+//! implementation. Each test is a function of one empty store and named after its clause.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use ambit::authz::model::*;
+use ambit::store::{Changes, Head, IdempotencyKey, RememberedWrite, Store, StoreError, Write};
+
+/// An empty store, and whatever must live as long as it.
+pub struct Fresh {
+    pub store: Arc<dyn Store>,
+    pub kept: Box<dyn Any + Send>,
+}
+
+type Clause = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs every clause on a store of its own.
+pub async fn run_all<F, Made>(make_store: F)
+where
+    F: Fn() -> Made,
+    Made: Future<Output = Fresh>,
+{
+    for (name, clause) in clauses() {
+        println!("store contract: {name}");
+        let fresh = make_store().await;
+        clause(fresh.store.clone()).await;
+        drop(fresh);
+    }
+}
+
+fn clauses() -> Vec<(&'static str, Clause)> {
+    vec![
+        ("not found is none", |store| {
+            Box::pin(not_found_is_none(store))
+        }),
+        ("what is put comes back whole", |store| {
+            Box::pin(what_is_put_comes_back_whole(store))
+        }),
+    ]
+}
+
+pub fn id(text: &str) -> Id {
+    Id::parse(text).unwrap()
+}
+
+pub fn ids<const N: usize>(texts: [&str; N]) -> BTreeSet<Id> {
+    texts.into_iter().map(id).collect()
+}
+
+fn time(text: &str) -> Timestamp {
+    Timestamp::parse(text).unwrap()
+}
+
+fn key(resource_type: &str, resource: &str) -> ResourceKey {
+    ResourceKey {
+        resource_type: id(resource_type),
+        id: id(resource),
+    }
+}
+
+pub fn account(name: &str) -> Account {
+    Account {
+        id: id(name),
+        catalog: CatalogRef::BuiltIn(id("hubspot")),
+        plan: id("enterprise"),
+        partner_program: PartnerProgram::None,
+        payment_method_valid: true,
+        settings: Settings::default(),
+    }
+}
+
+fn put(entity: Entity) -> EntityChange {
+    EntityChange::Put(entity)
+}
+
+fn team(name: &str, parent: Option<&str>) -> EntityChange {
+    put(Entity::Team(Team {
+        id: id(name),
+        parent: parent.map(id),
+    }))
+}
+
+fn user(name: &str) -> EntityChange {
+    put(Entity::User(User::new(id(name))))
+}
+
+fn resource(name: &str) -> Resource {
+    Resource {
+        key: key("contact", name),
+        owners: BTreeSet::new(),
+        owning_team: None,
+        partitioned: false,
+        assignments: BTreeSet::new(),
+    }
+}
+
+fn put_resource(resource: Resource) -> EntityChange {
+    put(Entity::Resource(resource, None))
+}
+
+/// Writes on top of what is there.
+pub async fn apply(store: &dyn Store, name: &str, changes: &[EntityChange]) -> Head {
+    try_apply(store, name, changes).await.unwrap()
+}
+
+pub async fn try_apply(
+    store: &dyn Store,
+    name: &str,
+    changes: &[EntityChange],
+) -> Result<Head, StoreError> {
+    let account = id(name);
+    let expected = store.head(&account).await.unwrap();
+    store
+        .apply(Write {
+            account: &account,
+            expected,
+            changes,
+            idempotency: None,
+        })
+        .await
+}
+
+/// The snapshot's entities in its order, with the head that it names.
+pub async fn load(store: &dyn Store, name: &str, attributes: bool) -> (Head, Vec<Entity>) {
+    let mut snapshot = store
+        .snapshot(&id(name), attributes)
+        .await
+        .unwrap()
+        .expect("the account is there");
+    let mut entities = Vec::new();
+    while let Some(chunk) = snapshot.chunks.recv().await {
+        let chunk = chunk.unwrap();
+        assert!(!chunk.is_empty(), "chunks are never empty");
+        entities.extend(chunk);
+    }
+    (snapshot.head, entities)
+}
+
+/// An account with at least one of everything, and every field set to something but its default.
+pub fn everything() -> Vec<EntityChange> {
+    let grant = |resource_type: &str, permission: &str, level| Grant {
+        key: PermissionKey {
+            resource_type: id(resource_type),
+            permission: id(permission),
+        },
+        level,
+        include_unassigned: level == Level::Team,
+        not_before: Some(time("2026-01-01T00:00:00Z")),
+        expires_at: Some(time("2027-01-01T00:00:00.000001Z")),
+        provenance: Provenance::Request(id("7:x")),
+        granted_by: Some(id("long-gone")),
+    };
+    let mut account = account("acme");
+    account.catalog = CatalogRef::Custom("# \"quoted\" \\ and\nlines\n".into());
+    account.partner_program = PartnerProgram::Solutions;
+    account.payment_method_valid = false;
+    account.settings = Settings {
+        partition_mode: [
+            (id("default"), PartitionMode::Wall),
+            (id("contact"), PartitionMode::Share),
+        ]
+        .into(),
+        unpartitioned: [
+            (id("contact"), UnpartitionedDefault::NoOne),
+            (id("default"), UnpartitionedDefault::CreatorAndTeam),
+        ]
+        .into(),
+        request_ttl_seconds: Some(u64::MAX),
+        request_cool_down_seconds: Some(0),
+        request_limit_per_user: Some(u32::MAX),
+    };
+    let partner = User {
+        status: UserStatus::Deactivated,
+        kind: UserKind::Contractor,
+        account_owner: true,
+        super_admin: true,
+        partner_admin: true,
+        main_team: Some(id("de")),
+        teams: ids(["eu", "us"]),
+        seats: ids(["sales", "view_only"]),
+        person: Some(id("p-17")),
+        partner: Some(Partner {
+            account: id("agency"),
+            user: id("u1"),
+            role: PartnerRole::Employee,
+            partnership: Partnership::Ended,
+        }),
+        permission_sets: ids(["rep", "empty"]),
+        grants: [
+            grant("contact", "view", Level::Team),
+            grant("contact", "view", Level::Everything),
+            Grant {
+                not_before: None,
+                expires_at: None,
+                granted_by: None,
+                provenance: Provenance::Manual,
+                ..grant("account.billing", "view", Level::Owned)
+            },
+        ]
+        .into(),
+        object_grants: [ObjectGrant {
+            resource: key("contact", "c1"),
+            action: id("edit"),
+            not_before: Some(Timestamp::MIN),
+            expires_at: Some(Timestamp::MAX),
+            provenance: Provenance::Form(id("f")),
+            granted_by: Some(id("sa")),
+        }]
+        .into(),
+        ..User::new(id("pa"))
+    };
+    let attributes: Attributes = serde_json::from_str(
+        r#"{"tags":["gold","\u0000"],"score":40.5,"big":12345678901234567890,"deep":{"a":[null]}}"#,
+    )
+    .unwrap();
+    let assignment = |principal, provenance, expires_at| Assignment {
+        principal,
+        provenance,
+        expires_at,
+    };
+    vec![
+        put(Entity::Account(account)),
+        // Children before their parents: the store finds its own order.
+        team("de", Some("eu")),
+        team("eu", None),
+        team("us", None),
+        put(Entity::PermissionSet(PermissionSet {
+            id: id("rep"),
+            grants: [grant("email", "send", Level::None)].into(),
+        })),
+        put(Entity::PermissionSet(PermissionSet {
+            id: id("empty"),
+            grants: BTreeSet::new(),
+        })),
+        put(Entity::User(partner)),
+        user("us1"),
+        put(Entity::AccessGroup(AccessGroup {
+            id: id("vip"),
+            members: [
+                (Principal::User(id("us1")), ids(["view", "edit"])),
+                (Principal::Team(id("de")), BTreeSet::new()),
+            ]
+            .into(),
+        })),
+        put(Entity::Resource(
+            Resource {
+                owners: ids(["pa", "us1"]),
+                owning_team: Some(id("us")),
+                partitioned: true,
+                assignments: [
+                    assignment(Principal::Team(id("de")), Provenance::Manual, None),
+                    assignment(
+                        Principal::Team(id("de")),
+                        Provenance::Import(id("j")),
+                        Some(time("2027-01-01T00:00:00Z")),
+                    ),
+                    assignment(Principal::User(id("us1")), Provenance::Default, None),
+                    assignment(
+                        Principal::Group(id("vip")),
+                        Provenance::Segment(id("gold")),
+                        None,
+                    ),
+                ]
+                .into(),
+                ..resource("c1")
+            },
+            Some(attributes),
+        )),
+        put(Entity::Resource(resource("c2"), None)),
+        put(Entity::Resource(
+            Resource {
+                key: key("account.billing", "c1"),
+                partitioned: true,
+                ..resource("x")
+            },
+            None,
+        )),
+        put(Entity::Segment(Segment {
+            id: id("gold"),
+            resource_type: id("contact"),
+            when: "'gold' in resource.tags\n".to_owned(),
+            assign_to: [Principal::Group(id("vip")), Principal::Team(id("us"))].into(),
+            enabled: false,
+        })),
+    ]
+}
+
+/// The state that a list of changes to an empty account comes to, by key; no attributes.
+pub fn by_key<'a>(entities: impl IntoIterator<Item = &'a Entity>) -> BTreeMap<EntityKey, Entity> {
+    entities
+        .into_iter()
+        .map(|entity| {
+            let entity = match entity {
+                Entity::Resource(resource, _) => Entity::Resource(resource.clone(), None),
+                other => other.clone(),
+            };
+            (entity.key(), entity)
+        })
+        .collect()
+}
+
+fn puts(changes: &[EntityChange]) -> impl Iterator<Item = &Entity> {
+    changes.iter().filter_map(|change| match change {
+        EntityChange::Put(entity) => Some(entity),
+        EntityChange::Delete(_) => None,
+    })
+}
+
+async fn not_found_is_none(store: Arc<dyn Store>) {
+    let nobody = id("nobody");
+    let head = Head {
+        revision: 1,
+        nonce: [0; 8],
+    };
+    assert_eq!(store.head(&nobody).await.unwrap(), None);
+    assert_eq!(store.heads(&[nobody.clone()]).await.unwrap(), []);
+    assert_eq!(store.nonce_at(&nobody, 1).await.unwrap(), None);
+    assert_eq!(store.accounts(None, 10).await.unwrap(), []);
+    assert!(store.snapshot(&nobody, true).await.unwrap().is_none());
+    assert_eq!(
+        store.changes_since(&nobody, head).await.unwrap(),
+        Changes::Gone
+    );
+    assert!(!store.delete_account(&nobody, None).await.unwrap());
+    assert!(!store.delete_account(&nobody, Some(head)).await.unwrap());
+    store.ping().await.unwrap();
+}
+
+async fn what_is_put_comes_back_whole(store: Arc<dyn Store>) {
+    let changes = everything();
+    let head = apply(&*store, "acme", &changes).await;
+    assert_eq!(head.revision, 1);
+    let (loaded_head, entities) = load(&*store, "acme", false).await;
+    assert_eq!(loaded_head, head);
+    assert_eq!(by_key(&entities), by_key(puts(&changes)));
+}

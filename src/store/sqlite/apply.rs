@@ -1,0 +1,512 @@
+//! One atomic write: the rows in which the touched entities differ from what is stored, one
+//! revision, and the idempotency key, in one transaction.
+
+use std::collections::{BTreeMap, HashSet};
+
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Row, SqliteConnection};
+
+use super::changes::KEYS_MAX;
+use super::error::{inconsistent, store_error};
+use super::read::{self, not_json, parents_first};
+use super::resources;
+use super::tables::{Rows, Table, rows_of, team_row};
+use crate::authz::model::{Attributes, Entity, EntityChange, EntityKey, Id, ResourceKey, Team};
+use crate::store::{Head, IdempotencyKey, RememberedWrite, StoreError, Write};
+
+/// Revisions that are logged for those who follow; who is further behind reloads. As many as a
+/// reader would follow at most.
+const REVISIONS_KEPT: u64 = KEYS_MAX as u64;
+
+/// Old revisions, and expired idempotency keys, that one write removes at most: the write that
+/// finds many of them is no slower for it.
+const TRIMMED_AT_ONCE: i64 = 16;
+
+/// Rows that travel to SQLite in one value, and about how many bytes.
+const ROWS_AT_ONCE: usize = 10_000;
+const BYTES_AT_ONCE: usize = 8 * 1024 * 1024;
+
+/// Values of `account_head.writing`, see the schema.
+const WRITING_LOGGED: i64 = 1;
+const WRITING_RELOAD: i64 = 2;
+
+pub(super) async fn apply(writer: &SqlitePool, write: Write<'_>) -> Result<Head, StoreError> {
+    let mut transaction = writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(store_error)?;
+    let head = write_in(&mut transaction, write).await?;
+    transaction.commit().await.map_err(store_error)?;
+    Ok(head)
+}
+
+async fn write_in(connection: &mut SqliteConnection, write: Write<'_>) -> Result<Head, StoreError> {
+    let stored = read::head(connection, write.account).await?;
+    if let Some(key) = write.idempotency
+        && let Some(remembered) = remembered(connection, write.account, key).await?
+    {
+        // The same request again, which overtook the caller's own look: the answer is the same.
+        // Another request under its key is for the caller to tell, who must look again.
+        return if remembered.request_digest == key.request_digest {
+            Ok(remembered.head)
+        } else {
+            Err(StoreError::Conflict)
+        };
+    }
+    if stored != write.expected {
+        return Err(StoreError::Conflict);
+    }
+    let wanted = wanted(write.account, write.changes)?;
+    if stored.is_none() && !matches!(wanted.get(&EntityKey::Account), Some(Some(_))) {
+        return Err(StoreError::Constraint {
+            rule: "an account that does not exist must be put first".to_owned(),
+        });
+    }
+    let difference = difference(connection, write.account, stored.is_some(), &wanted).await?;
+    let head = match stored {
+        Some(head) if difference.is_empty() => head,
+        _ => write_difference(connection, write.account, stored, &difference).await?,
+    };
+    if let Some(key) = write.idempotency {
+        remember(connection, write.account, key, head).await?;
+    }
+    Ok(head)
+}
+
+/// What each touched entity is to become; `None`: gone.
+type Wanted<'a> = BTreeMap<EntityKey, Option<&'a Entity>>;
+
+fn wanted<'a>(account: &Id, changes: &'a [EntityChange]) -> Result<Wanted<'a>, StoreError> {
+    let mut wanted = Wanted::new();
+    for change in changes {
+        match change {
+            EntityChange::Put(entity) => {
+                if let Entity::Account(put) = entity
+                    && put.id != *account
+                {
+                    return Err(StoreError::Constraint {
+                        rule: "a write to one account can't put another".to_owned(),
+                    });
+                }
+                wanted.insert(entity.key(), Some(entity));
+            }
+            EntityChange::Delete(EntityKey::Account) => {
+                return Err(StoreError::Constraint {
+                    rule: "an account is not deleted by a change to it".to_owned(),
+                });
+            }
+            EntityChange::Delete(key) => {
+                wanted.insert(key.clone(), None);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// The rows to write, by table.
+#[derive(Default)]
+struct Difference {
+    /// Teams that stand somewhere before their parent is set: those that move, so that no order of
+    /// moves makes a cycle on the way, and new ones that refer to each other.
+    loosened: Vec<String>,
+    /// Rows of entities that stay, but without them.
+    removed: BTreeMap<Table, Vec<String>>,
+    put: BTreeMap<Table, Vec<String>>,
+    /// Entities that go, as rows of their keys.
+    deleted: BTreeMap<Table, Vec<String>>,
+}
+
+impl Difference {
+    fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.put.is_empty() && self.deleted.is_empty()
+    }
+
+    /// Rows written; what goes along with a deleted entity is not counted.
+    fn len(&self) -> usize {
+        [&self.removed, &self.put, &self.deleted]
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .map(Vec::len)
+            .sum()
+    }
+}
+
+async fn difference(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    exists: bool,
+    wanted: &Wanted<'_>,
+) -> Result<Difference, StoreError> {
+    let present = if exists {
+        present(connection, account, wanted).await?
+    } else {
+        BTreeMap::new()
+    };
+    let mut difference = Difference::default();
+    let mut teams = Vec::new();
+    for (key, entity) in wanted {
+        match (present.get(key), entity) {
+            (before, Some(Entity::Team(team))) => {
+                let before = match before {
+                    Some(Entity::Team(before)) => Some(before),
+                    _ => None,
+                };
+                if before != Some(team) {
+                    if before.is_some_and(|before| before.parent.is_some()) {
+                        difference.loosened.push(json(&team_row(team))?);
+                    }
+                    teams.push(team.clone());
+                }
+            }
+            (before, Some(entity)) => {
+                let before = before.map(rows_of).transpose()?.unwrap_or_default();
+                compare(before, rows_of(entity)?, &mut difference);
+            }
+            (Some(_), None) => delete(key, &mut difference)?,
+            (None, None) => {}
+        }
+    }
+    put_teams(teams, &mut difference)?;
+    if let Some(users) = difference.put.get_mut(&Table::User) {
+        // At most one owner at every step: who is no owner any more comes first.
+        users.sort_by_key(|row| is_owner_row(row));
+    }
+    Ok(difference)
+}
+
+/// The entities as they are stored, with attributes where these are written.
+async fn present(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    wanted: &Wanted<'_>,
+) -> Result<BTreeMap<EntityKey, Entity>, StoreError> {
+    let keys: Vec<EntityKey> = wanted.keys().cloned().collect();
+    let described: Vec<&ResourceKey> = wanted
+        .values()
+        .filter_map(|entity| match entity {
+            Some(Entity::Resource(resource, Some(_))) => Some(&resource.key),
+            _ => None,
+        })
+        .collect();
+    let mut attributes: BTreeMap<ResourceKey, Attributes> = if described.is_empty() {
+        BTreeMap::new()
+    } else {
+        resources::attributes(connection, account, &described)
+            .await?
+            .into_iter()
+            .collect()
+    };
+    let entities = read::entities(connection, account, &keys).await?;
+    Ok(entities
+        .into_iter()
+        .map(|entity| match entity {
+            Entity::Resource(resource, _) => {
+                let attributes = attributes.remove(&resource.key);
+                let key = EntityKey::Resource(resource.key.clone());
+                (key, Entity::Resource(resource, attributes))
+            }
+            other => (other.key(), other),
+        })
+        .collect())
+}
+
+fn compare(before: Rows, after: Rows, difference: &mut Difference) {
+    let mut gone: HashSet<(Table, String)> = before.into_iter().collect();
+    for row in after {
+        if !gone.remove(&row) {
+            difference.put.entry(row.0).or_default().push(row.1);
+        }
+    }
+    for (table, row) in gone {
+        if !table.is_entity() {
+            difference.removed.entry(table).or_default().push(row);
+        }
+    }
+}
+
+fn delete(key: &EntityKey, difference: &mut Difference) -> Result<(), StoreError> {
+    let (table, row) = match key {
+        // Refused where the changes are read.
+        EntityKey::Account => return Ok(()),
+        EntityKey::Team(id) => (Table::Team, json(&[id])?),
+        EntityKey::PermissionSet(id) => (Table::PermissionSet, json(&[id])?),
+        EntityKey::User(id) => (Table::User, json(&[id])?),
+        EntityKey::AccessGroup(id) => (Table::AccessGroup, json(&[id])?),
+        EntityKey::Segment(id) => (Table::Segment, json(&[id])?),
+        EntityKey::Resource(key) => (Table::Resource, json(&(&key.resource_type, &key.id))?),
+    };
+    difference.deleted.entry(table).or_default().push(row);
+    Ok(())
+}
+
+/// Parents first. Those that are left over make a cycle: they are put without a parent, so that it
+/// is the rule against cycles that refuses them.
+fn put_teams(teams: Vec<Team>, difference: &mut Difference) -> Result<(), StoreError> {
+    let mut placed: HashSet<Id> = HashSet::new();
+    let named: HashSet<Id> = teams.iter().map(|team| team.id.clone()).collect();
+    for team in parents_first(teams) {
+        let row = json(&team_row(&team))?;
+        if let Some(parent) = &team.parent
+            && named.contains(parent)
+            && !placed.contains(parent)
+        {
+            difference.loosened.push(row.clone());
+        }
+        placed.insert(team.id);
+        difference.put.entry(Table::Team).or_default().push(row);
+    }
+    Ok(())
+}
+
+/// Whether a row of `app_user` as [`rows_of`] writes it has the flag `account_owner`.
+fn is_owner_row(row: &str) -> bool {
+    serde_json::from_str::<Vec<serde_json::Value>>(row)
+        .is_ok_and(|columns| columns.get(3) == Some(&serde_json::Value::Bool(true)))
+}
+
+fn json(row: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(row).map_err(not_json)
+}
+
+async fn write_difference(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    stored: Option<Head>,
+    difference: &Difference,
+) -> Result<Head, StoreError> {
+    match stored {
+        Some(head) => {
+            begin_revision(connection, account, difference.len()).await?;
+            trim(connection, account, head.revision).await?;
+        }
+        // The triggers give a new account its first revision; nobody can have followed it before.
+        None => begin_account(connection, account, difference).await?,
+    }
+    let loosen = "INSERT INTO team (account_id, team_id, parent)
+        SELECT ?1, value ->> 0, NULL FROM json_each(?2) WHERE true
+        ON CONFLICT (account_id, team_id) DO UPDATE SET parent = NULL";
+    for (table, rows) in &difference.removed {
+        execute(connection, table.remove_sql(), account, rows).await?;
+    }
+    execute(connection, loosen, account, &difference.loosened).await?;
+    for (table, rows) in &difference.put {
+        execute(connection, table.put_sql(), account, rows).await?;
+    }
+    // What refers to others goes first, so that little is left to cascade.
+    for (table, rows) in difference.deleted.iter().rev() {
+        execute(connection, table.remove_sql(), account, rows).await?;
+    }
+    end_revision(connection, account).await
+}
+
+/// Takes the revision under which the triggers then log. Where more changes than a reader would
+/// follow, the log says so once instead.
+async fn begin_revision(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    rows: usize,
+) -> Result<(), StoreError> {
+    let reload = rows > KEYS_MAX;
+    sqlx::query(
+        "UPDATE account_head SET revision = revision + 1, nonce = randomblob(8), writing = ?2
+            WHERE account_id = ?1",
+    )
+    .bind(account.as_str())
+    .bind(if reload {
+        WRITING_RELOAD
+    } else {
+        WRITING_LOGGED
+    })
+    .execute(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    if reload {
+        sqlx::query(
+            "INSERT INTO change_log (account_id, revision, kind, resource_type, id)
+                SELECT account_id, revision, 'reload', '', '' FROM account_head
+                WHERE account_id = ?1",
+        )
+        .bind(account.as_str())
+        .execute(connection)
+        .await
+        .map_err(store_error)?;
+    }
+    Ok(())
+}
+
+async fn begin_account(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    difference: &Difference,
+) -> Result<(), StoreError> {
+    if let Some(rows) = difference.put.get(&Table::Account) {
+        execute(connection, Table::Account.put_sql(), account, rows).await?;
+    }
+    sqlx::query("UPDATE account_head SET writing = ?2 WHERE account_id = ?1")
+        .bind(account.as_str())
+        .bind(WRITING_RELOAD)
+        .execute(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+async fn end_revision(connection: &mut SqliteConnection, account: &Id) -> Result<Head, StoreError> {
+    let row = sqlx::query(
+        "UPDATE account_head SET writing = 0 WHERE account_id = ?1 RETURNING revision, nonce",
+    )
+    .bind(account.as_str())
+    .fetch_one(connection)
+    .await
+    .map_err(store_error)?;
+    read::head_of(&row, account.as_str())
+}
+
+/// Puts or removes rows, as many to a statement as a value holds well.
+async fn execute(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    account: &Id,
+    rows: &[String],
+) -> Result<(), StoreError> {
+    let mut rows = rows.iter().peekable();
+    while rows.peek().is_some() {
+        let mut value = String::from("[");
+        let mut count = 0;
+        while count < ROWS_AT_ONCE
+            && value.len() < BYTES_AT_ONCE
+            && let Some(row) = rows.next()
+        {
+            if count > 0 {
+                value.push(',');
+            }
+            value.push_str(row);
+            count += 1;
+        }
+        value.push(']');
+        sqlx::query(sql)
+            .bind(account.as_str())
+            .bind(value)
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
+    }
+    Ok(())
+}
+
+/// Removes the oldest revisions beyond those that are kept.
+async fn trim(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    revision: u64,
+) -> Result<(), StoreError> {
+    let Some(oldest_gone) = revision
+        .checked_sub(REVISIONS_KEPT)
+        .and_then(|gone| i64::try_from(gone).ok())
+        .filter(|gone| *gone > 0)
+    else {
+        return Ok(());
+    };
+    sqlx::query(
+        "DELETE FROM revision_log WHERE account_id = ?1 AND revision IN (
+            SELECT revision FROM revision_log WHERE account_id = ?1 AND revision <= ?2
+            ORDER BY revision LIMIT ?3)",
+    )
+    .bind(account.as_str())
+    .bind(oldest_gone)
+    .bind(TRIMMED_AT_ONCE)
+    .execute(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+/// Remembers a write, over an expired one of the same key, and forgets a few that are expired.
+async fn remember(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    key: IdempotencyKey<'_>,
+    head: Head,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM idempotency WHERE account_id = ?1 AND key IN (
+            SELECT key FROM idempotency WHERE account_id = ?1 AND at <= ?2 ORDER BY at LIMIT ?3)",
+    )
+    .bind(account.as_str())
+    .bind(key.now_micros.saturating_sub(key.ttl_micros))
+    .bind(TRIMMED_AT_ONCE)
+    .execute(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    sqlx::query(
+        "INSERT OR REPLACE INTO idempotency (account_id, key, request_digest, revision, nonce, at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .bind(account.as_str())
+    .bind(key.key.as_str())
+    .bind(&key.request_digest[..])
+    .bind(i64::try_from(head.revision).unwrap_or(i64::MAX))
+    .bind(&head.nonce[..])
+    .bind(key.now_micros)
+    .execute(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+pub(super) async fn delete_account(
+    writer: &SqlitePool,
+    account: &Id,
+    expected: Option<Head>,
+) -> Result<bool, StoreError> {
+    let mut transaction = writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(store_error)?;
+    let stored = read::head(&mut transaction, account).await?;
+    match (stored, expected) {
+        (None, _) => return Ok(false),
+        (Some(stored), Some(expected)) if stored != expected => return Err(StoreError::Conflict),
+        (Some(_), _) => {}
+    }
+    sqlx::query("DELETE FROM account WHERE account_id = ?1")
+        .bind(account.as_str())
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+    transaction.commit().await.map_err(store_error)?;
+    Ok(true)
+}
+
+/// The write that is remembered under a key, where its age is below the time to live.
+pub(super) async fn remembered(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    key: IdempotencyKey<'_>,
+) -> Result<Option<RememberedWrite>, StoreError> {
+    let row = sqlx::query(
+        "SELECT revision, nonce, request_digest FROM idempotency
+            WHERE account_id = ?1 AND key = ?2 AND at > ?3",
+    )
+    .bind(account.as_str())
+    .bind(key.key.as_str())
+    .bind(key.now_micros.saturating_sub(key.ttl_micros))
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    row.map(|row| {
+        let digest: &[u8] = row.try_get(2).map_err(store_error)?;
+        Ok(RememberedWrite {
+            head: read::head_of(&row, account.as_str())?,
+            request_digest: digest.try_into().map_err(|_| {
+                inconsistent(
+                    "idempotency",
+                    "request_digest",
+                    key.key.as_str(),
+                    "not of 32 bytes",
+                )
+            })?,
+        })
+    })
+    .transpose()
+}

@@ -1,0 +1,171 @@
+//! What changed after a revision: the logged keys and the present state of what they name, in one
+//! read transaction.
+
+use std::collections::BTreeSet;
+
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Row, SqliteConnection};
+
+use super::error::{inconsistent, store_error};
+use super::read;
+use crate::authz::model::{Entity, EntityChange, EntityKey, Id, ResourceKey};
+use crate::store::{Changes, Head, Nonce, StoreError};
+
+/// More keys than this are read faster by a fresh load.
+pub(super) const KEYS_MAX: usize = 50_000;
+
+pub(super) async fn changes_since(
+    readers: &SqlitePool,
+    account: &Id,
+    have: Head,
+) -> Result<Changes, StoreError> {
+    let mut transaction = readers.begin().await.map_err(store_error)?;
+    let Some(head) = read::head(&mut transaction, account).await? else {
+        return Ok(Changes::Gone);
+    };
+    if head == have {
+        return Ok(Changes::None);
+    }
+    let steps = match head.revision.checked_sub(have.revision) {
+        Some(steps @ 1..) if steps <= KEYS_MAX as u64 => steps,
+        // Ahead of the database, the same number of another history, or far behind.
+        _ => return Ok(Changes::Reload),
+    };
+    if nonce_at(&mut transaction, account, have.revision).await? != Some(have.nonce) {
+        return Ok(Changes::Reload);
+    }
+    let history = history(&mut transaction, account, have.revision).await?;
+    if history.len() as u64 != steps || history.last() != Some(&head) {
+        return Ok(Changes::Reload);
+    }
+    let Some(keys) = changed_keys(&mut transaction, account, have.revision).await? else {
+        return Ok(Changes::Reload);
+    };
+    let present = read::entities(&mut transaction, account, &keys).await?;
+    Ok(Changes::Delta {
+        head,
+        history,
+        changes: puts_then_deletes(present, &keys),
+    })
+}
+
+pub(super) async fn nonce_at(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    revision: u64,
+) -> Result<Option<Nonce>, StoreError> {
+    // A number that SQLite can't hold was never given to a revision.
+    let Ok(number) = i64::try_from(revision) else {
+        return Ok(None);
+    };
+    let nonce: Option<Vec<u8>> = sqlx::query_scalar(
+        "SELECT nonce FROM revision_log WHERE account_id = ?1 AND revision = ?2",
+    )
+    .bind(account.as_str())
+    .bind(number)
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    nonce
+        .map(|nonce| {
+            nonce.try_into().map_err(|_| {
+                inconsistent("revision_log", "nonce", account.as_str(), "not of 8 bytes")
+            })
+        })
+        .transpose()
+}
+
+/// Revisions after one, oldest first.
+async fn history(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    after: u64,
+) -> Result<Vec<Head>, StoreError> {
+    sqlx::query(
+        "SELECT revision, nonce FROM revision_log WHERE account_id = ?1 AND revision > ?2
+            ORDER BY revision",
+    )
+    .bind(account.as_str())
+    .bind(i64::try_from(after).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?
+    .iter()
+    .map(|row| read::head_of(row, account.as_str()))
+    .collect()
+}
+
+/// Keys logged after a revision, each once; `None`: too many, or the log says to reload.
+async fn changed_keys(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    after: u64,
+) -> Result<Option<Vec<EntityKey>>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT kind, resource_type, id FROM change_log
+            WHERE account_id = ?1 AND revision > ?2 LIMIT ?3",
+    )
+    .bind(account.as_str())
+    .bind(i64::try_from(after).unwrap_or(i64::MAX))
+    .bind(KEYS_MAX as i64 + 1)
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    if rows.len() > KEYS_MAX {
+        return Ok(None);
+    }
+    let mut keys = BTreeSet::new();
+    for row in &rows {
+        let kind: &str = row.try_get(0).map_err(store_error)?;
+        let resource_type: &str = row.try_get(1).map_err(store_error)?;
+        let id: &str = row.try_get(2).map_err(store_error)?;
+        if kind == "reload" {
+            return Ok(None);
+        }
+        keys.insert(entity_key(kind, resource_type, id)?);
+    }
+    Ok(Some(keys.into_iter().collect()))
+}
+
+fn entity_key(kind: &str, resource_type: &str, id: &str) -> Result<EntityKey, StoreError> {
+    let parse = |text, column| {
+        Id::parse(text).map_err(|error| inconsistent("change_log", column, id, error))
+    };
+    Ok(match kind {
+        "account" => EntityKey::Account,
+        "team" => EntityKey::Team(parse(id, "id")?),
+        "permission_set" => EntityKey::PermissionSet(parse(id, "id")?),
+        "user" => EntityKey::User(parse(id, "id")?),
+        "access_group" => EntityKey::AccessGroup(parse(id, "id")?),
+        "segment" => EntityKey::Segment(parse(id, "id")?),
+        "resource" => EntityKey::Resource(ResourceKey {
+            resource_type: parse(resource_type, "resource_type")?,
+            id: parse(id, "id")?,
+        }),
+        other => {
+            return Err(inconsistent(
+                "change_log",
+                "kind",
+                id,
+                format!("`{other}` is no kind of entity"),
+            ));
+        }
+    })
+}
+
+/// Deletions last, so that nothing in between refers to what is gone.
+fn puts_then_deletes(present: Vec<Entity>, keys: &[EntityKey]) -> Vec<EntityChange> {
+    let mut gone: BTreeSet<&EntityKey> = keys.iter().collect();
+    for entity in &present {
+        gone.remove(&entity.key());
+    }
+    let deletes: Vec<EntityChange> = gone
+        .into_iter()
+        .map(|key| EntityChange::Delete(key.clone()))
+        .collect();
+    present
+        .into_iter()
+        .map(EntityChange::Put)
+        .chain(deletes)
+        .collect()
+}
