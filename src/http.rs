@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::graph_cache::GraphCache;
 use crate::shutdown::Shutdown;
@@ -19,13 +20,14 @@ struct Health {
     shutdown: Shutdown,
 }
 
-/// Serves until the shutdown begins and running requests are answered; the caller bounds that.
+/// Serves until told to end, which is after the shutdown has begun: until then whoever asks is
+/// told that this server is on its way out.
 pub async fn serve(
     listener: TcpListener,
     graphs: GraphCache,
     shutdown: Shutdown,
+    ending: CancellationToken,
 ) -> std::io::Result<()> {
-    let ending = shutdown.clone();
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -36,7 +38,7 @@ pub async fn serve(
         }
     });
     axum::serve(listener, router)
-        .with_graceful_shutdown(async move { ending.soft().cancelled().await })
+        .with_graceful_shutdown(async move { ending.cancelled().await })
         .await
 }
 
