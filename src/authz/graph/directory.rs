@@ -428,7 +428,7 @@ impl Directory {
             }
             match principal.kind() {
                 PrincipalKind::User => {
-                    drop(compiled.users.insert(names.user(principal.id()), mask))
+                    compiled.users.insert(names.user(principal.id()), mask);
                 }
                 PrincipalKind::Team => compiled.teams.push((names.team(principal.id()), mask)),
                 PrincipalKind::Group => self.anomalies.push(format!(
