@@ -40,7 +40,6 @@ mod team;
 mod user;
 mod verify;
 
-#[cfg(test)]
 mod tests;
 
 /// Most changes in one list.

@@ -137,6 +137,11 @@ const FILE_LINES_MAX: usize = 650;
 /// Tests may be longer: a table of cases is read by its rows.
 const TEST_FILE_LINES_MAX: usize = 1_600;
 
+/// The attribute of a test module, or of a file that is one.
+fn begins_tests(line: &str) -> bool {
+    matches!(line.trim(), "#[cfg(test)]" | "#![cfg(test)]")
+}
+
 struct Source {
     /// Relative to the root of the project, with `/`.
     path: String,
@@ -161,7 +166,7 @@ impl Source {
         let mut code: Vec<(usize, String)> = Vec::new();
         let mut in_import = false;
         for (at, line) in self.text.lines().enumerate() {
-            if line.trim() == "#[cfg(test)]" {
+            if begins_tests(line) {
                 break;
             }
             let line = without_comments_and_strings(line);
@@ -425,7 +430,7 @@ fn no_suite_is_wired_into_the_code() {
             .text
             .lines()
             .enumerate()
-            .take_while(|(_, line)| line.trim() != "#[cfg(test)]")
+            .take_while(|(_, line)| !begins_tests(line))
         {
             let code = line.split("//").next().unwrap().to_lowercase();
             if suites.iter().any(|suite| code.contains(suite)) {

@@ -20,9 +20,8 @@ impl Planner<'_> {
     }
 
     pub(super) fn delete_access_group(&mut self, id: &Id) {
-        if self.overlay.access_group(id).remove().is_some() {
-            self.forget(&EntityKey::AccessGroup(id.clone()), None);
-        }
+        self.overlay.access_group(id).remove();
+        self.forget(&EntityKey::AccessGroup(id.clone()), None);
     }
 
     /// A mask may name any action of the catalog, and none at all.

@@ -101,7 +101,8 @@ impl SnapshotReferrers {
 }
 
 impl Planner<'_> {
-    /// Lets everything go of an entity that is deleted; `heir` is the parent of a deleted team.
+    /// Lets everything go of an entity that is deleted; `heir` is the parent of a deleted team. An
+    /// entity that isn't there is let go of too: the list may have referred to it before.
     pub(super) fn forget(&mut self, gone: &EntityKey, heir: Option<&Id>) {
         let mut referrers: HashSet<EntityKey> =
             self.overlay.referrers.remove(gone).unwrap_or_default();

@@ -70,11 +70,10 @@ impl Planner<'_> {
 
     pub(super) fn delete_resource(&mut self, key: &ResourceKey) {
         let slot = self.overlay.resource(key);
-        if slot.resource.remove().is_some() {
-            // Created again by a later change, it doesn't find its old attributes.
-            slot.attributes = Some(Attributes::new());
-            self.forget(&EntityKey::Resource(key.clone()), None);
-        }
+        slot.resource.remove();
+        // Created again by a later change, it doesn't find its old attributes.
+        slot.attributes = Some(Attributes::new());
+        self.forget(&EntityKey::Resource(key.clone()), None);
     }
 
     /// The first assignment partitions the resource, in share mode too (3.5).

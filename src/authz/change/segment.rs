@@ -95,8 +95,7 @@ impl Planner<'_> {
 
     /// P7: the rows that the rule made go with it; the rows of others stay.
     pub(super) fn delete_segment(&mut self, id: &Id) {
-        if self.overlay.segment(id).remove().is_some() {
-            self.forget(&EntityKey::Segment(id.clone()), None);
-        }
+        self.overlay.segment(id).remove();
+        self.forget(&EntityKey::Segment(id.clone()), None);
     }
 }

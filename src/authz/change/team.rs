@@ -25,9 +25,7 @@ impl Planner<'_> {
 
     /// P11: children move to the parent; all else that names the team is dropped.
     pub(super) fn delete_team(&mut self, id: &Id) {
-        let Some(team) = self.overlay.team(id).remove() else {
-            return;
-        };
-        self.forget(&EntityKey::Team(id.clone()), team.parent.as_ref());
+        let heir = self.overlay.team(id).remove().and_then(|team| team.parent);
+        self.forget(&EntityKey::Team(id.clone()), heir.as_ref());
     }
 }

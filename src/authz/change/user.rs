@@ -20,9 +20,8 @@ impl Planner<'_> {
     }
 
     pub(super) fn delete_permission_set(&mut self, id: &Id) {
-        if self.overlay.permission_set(id).remove().is_some() {
-            self.forget(&EntityKey::PermissionSet(id.clone()), None);
-        }
+        self.overlay.permission_set(id).remove();
+        self.forget(&EntityKey::PermissionSet(id.clone()), None);
     }
 
     pub(super) fn put_user(&mut self, patch: &UserPatch) -> Result<(), ChangeError> {
@@ -58,10 +57,8 @@ impl Planner<'_> {
 
     pub(super) fn delete_user(&mut self, id: &Id) {
         let at = self.overlay.at;
-        let Some(user) = self.overlay.user(id).remove() else {
-            return;
-        };
-        if is_active_super_admin(&user) {
+        let user = self.overlay.user(id).remove();
+        if user.as_ref().is_some_and(is_active_super_admin) {
             self.super_admins_lost.push((at, "user", id.clone()));
         }
         self.forget(&EntityKey::User(id.clone()), None);
