@@ -563,10 +563,12 @@ pub(in crate::authz) fn liveness(
         .flatten()
         .filter(|moment| *moment > at);
     *boundary = boundary.iter().copied().chain(ahead).min();
-    if expires_at.is_some_and(|expires_at| at >= expires_at) {
-        Liveness::Expired
-    } else if not_before.is_some_and(|not_before| at < not_before) {
+    // What has not begun counts for nothing (3.2 step 6), so it is not expired either, even where
+    // the store holds a window that ends before it begins.
+    if not_before.is_some_and(|not_before| at < not_before) {
         Liveness::NotBegun
+    } else if expires_at.is_some_and(|expires_at| at >= expires_at) {
+        Liveness::Expired
     } else {
         Liveness::Live
     }
