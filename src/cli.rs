@@ -14,12 +14,14 @@ pub mod bench;
 pub mod check;
 pub mod completions;
 pub mod connection;
+pub mod documents;
 pub mod error;
 pub mod explain;
 pub mod filter;
 pub mod list;
 pub mod output;
 pub mod question;
+pub mod test;
 pub mod who;
 
 use error::{CliError, Exit};
@@ -53,6 +55,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the cases of account documents, without server and database
+    Test(test::Arguments),
     /// Ask whether a user may do an action
     Check(check::Arguments),
     /// Ask many checks of one account
@@ -98,6 +102,7 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
     match command {
+        Command::Test(arguments) => test::run(&arguments, output),
         Command::Check(arguments) => block_on(check::run(arguments, output)),
         Command::BatchCheck(arguments) => block_on(batch_check::run(arguments, output)),
         Command::List(arguments) => block_on(list::run(arguments, output)),

@@ -124,6 +124,13 @@ pub fn refused(status: &Status) -> CliError {
     }
 }
 
+/// The first field that a status complains about, by its path on the wire.
+pub fn wrong_field(status: &Status) -> Option<String> {
+    let bad_request = status.get_details_bad_request()?;
+    let violation = bad_request.field_violations.into_iter().next()?;
+    Some(violation.field)
+}
+
 /// Whether a status was made on this side because the connection is gone.
 fn is_broken_connection(status: &Status) -> bool {
     match status.code() {
