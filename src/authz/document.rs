@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::catalog::{Catalog, CatalogError};
+use super::change::Change;
 use super::model::{CatalogRef, Entity, Id};
 use super::yaml::{self, At, Field, Place, YamlError, one_line, shown};
 use part::Parts;
@@ -19,12 +20,15 @@ use read::{Lists, Reader};
 use source::DocumentSource;
 
 pub mod case;
+mod changes;
+mod export;
 mod part;
 mod read;
 mod reference;
 mod source;
 
 pub use case::{Case, CaseResult, Cases, run_case};
+pub use export::{ExportError, export};
 
 /// Longest file of account documents, in bytes of UTF-8.
 pub const FILE_BYTES_MAX: usize = 512 << 20;
@@ -123,7 +127,7 @@ pub fn parse_file(
     Ok(documents)
 }
 
-/// A built-in catalog by its name, the text of one (it has several lines), or a file of one.
+/// A built-in catalog by its name, the text of one (it has several lines or a brace), or a file.
 fn find_catalog(
     named: &At<String>,
     load_catalog: &mut dyn FnMut(&str) -> Result<String, String>,
@@ -132,7 +136,7 @@ fn find_catalog(
     if let Some(catalog) = Catalog::built_in(&named.value) {
         return Ok((CatalogRef::BuiltIn(catalog.name.clone()), catalog));
     }
-    let (text, origin) = if named.value.contains('\n') {
+    let (text, origin) = if named.value.contains(['\n', '{']) {
         (named.value.clone(), "the catalog".to_owned())
     } else {
         let origin = format!("the catalog `{}`", shown(&named.value));
@@ -260,5 +264,41 @@ impl Document {
                 .filter_map(|segment| segment.entity().map(Entity::Segment)),
         );
         Ok(entities)
+    }
+
+    /// The changes that write the document to an account: what it names is added or replaced, and
+    /// what it leaves out stays. With `prune`, what `current` (the present entities of the account)
+    /// has and the document doesn't name is removed: entities, and inside the named ones grants,
+    /// members and assignments.
+    ///
+    /// Without `current` there is nothing to remove: it is a new account.
+    ///
+    /// # Errors
+    /// A team cycle or a second account owner in the document itself. References to what the
+    /// account may already have are judged by [`plan`](super::change::plan).
+    pub fn to_changes(
+        &self,
+        current: Option<&[Entity]>,
+        prune: bool,
+    ) -> Result<Vec<Change>, DocumentError> {
+        let placed = self.to_placed_changes(current, prune)?;
+        Ok(placed.into_iter().map(|at| at.value).collect())
+    }
+
+    /// As [`Document::to_changes`], each change with the place that asks for it, so that an error
+    /// of the change with an index can name its line.
+    ///
+    /// # Errors
+    /// As [`Document::to_changes`].
+    pub fn to_placed_changes(
+        &self,
+        current: Option<&[Entity]>,
+        prune: bool,
+    ) -> Result<Vec<At<Change>>, DocumentError> {
+        let mut changes = changes::upserts(self)?;
+        if prune && let Some(current) = current {
+            changes::prune(self, current, &mut changes);
+        }
+        Ok(changes)
     }
 }

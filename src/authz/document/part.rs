@@ -87,6 +87,7 @@ impl TeamPart {
 /// The grants of one key; there may be none, where the key is listed to be emptied.
 #[derive(Debug, Clone)]
 pub(super) struct KeyGrants {
+    pub place: Place,
     pub key: PermissionKey,
     pub grants: Vec<Grant>,
 }

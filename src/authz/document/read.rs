@@ -17,6 +17,7 @@ use super::source::{
     ResourceSource, SegmentSource, SettingsSource, TeamSource, UserSource,
 };
 use crate::authz::catalog::Catalog;
+use crate::authz::change::SETTING_SECONDS_MAX;
 use crate::authz::model::{
     Assignment, DEFAULT_KEY, Id, Partner, Partnership, Principal, Provenance, ResourceKey,
     Timestamp,
@@ -168,16 +169,14 @@ fn duration(at: &At<String>) -> Read<u64> {
         .all(|byte| byte.is_ascii_digit())
         .then(|| digits.parse::<u64>().ok())
         .flatten();
-    // A century is more than anyone waits, and keeps every sum with a time in range.
-    const SECONDS_MAX: u64 = 36_525 * 86_400;
     number
         .and_then(|number| number.checked_mul(unit_seconds))
-        .filter(|seconds| unit_seconds > 0 && *seconds <= SECONDS_MAX)
+        .filter(|seconds| unit_seconds > 0 && *seconds <= SETTING_SECONDS_MAX)
         .ok_or_else(|| {
             DocumentError::at(
                 at.place,
                 format!(
-                    "`{}` is not a duration of at most 36525d, as 14d, 24h, 30m or 90s",
+                    "`{}` is not a duration of at most ten thousand years, as 14d, 24h, 30m or 90s",
                     shown(&at.value)
                 ),
             )

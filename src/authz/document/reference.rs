@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::part::{Parts, ResourcePart, TeamPart};
+use super::part::{Parts, ResourcePart, SegmentPart, TeamPart};
 use super::{Document, DocumentError};
 use crate::authz::catalog::Catalog;
+use crate::authz::change::SEGMENT_WHEN_BYTES_MAX;
 use crate::authz::model::{
     Account, Assignment, Id, PartnerProgram, Principal, ResourceKey, Settings,
 };
@@ -40,17 +41,7 @@ pub(super) fn check(document: &Document) -> Result<Account, DocumentError> {
             .map(|user| (&user.id, user.account_owner)),
     )?;
     no_cycle(&parts.teams)?;
-    for segment in &parts.segments {
-        let missing = match (&segment.resource_type, &segment.when) {
-            (None, _) => "type",
-            (_, None) => "when",
-            (Some(_), Some(_)) => continue,
-        };
-        return Err(DocumentError::at(
-            segment.id.place,
-            format!("the segment `{}` has no `{missing}`", segment.id.value),
-        ));
-    }
+    parts.segments.iter().try_for_each(check_segment)?;
     for case in &document.cases {
         if let Some(given) = case.given.as_deref() {
             check_given(parts, given, &known, catalog)?;
@@ -69,6 +60,23 @@ pub(super) fn check(document: &Document) -> Result<Account, DocumentError> {
         payment_method_valid: parts.account.payment_method_valid.unwrap_or(true),
         settings,
     })
+}
+
+/// A segment of its own says of what type, when and to whom (P5).
+fn check_segment(segment: &SegmentPart) -> Result<(), DocumentError> {
+    let id = &segment.id.value;
+    let targets = segment.assign_to.as_ref().map_or(0, Vec::len);
+    let when = segment.when.as_ref().map_or(0, String::len);
+    let problem = if segment.resource_type.is_none() {
+        format!("the segment `{id}` has no `type`")
+    } else if when == 0 || when > SEGMENT_WHEN_BYTES_MAX {
+        format!("the segment `{id}` needs a `when` of 1 to {SEGMENT_WHEN_BYTES_MAX} bytes")
+    } else if targets == 0 && segment.enabled != Some(false) {
+        format!("the segment `{id}` is enabled, so it needs a target in `assign_to`")
+    } else {
+        return Ok(());
+    };
+    Err(DocumentError::at(segment.id.place, problem))
 }
 
 /// The account of a case is the document's with what is given laid over it.
@@ -274,7 +282,7 @@ fn met_or_dangling(
     }
 }
 
-fn one_owner<'p>(
+pub(super) fn one_owner<'p>(
     users: impl Iterator<Item = (&'p At<Id>, Option<bool>)>,
 ) -> Result<(), DocumentError> {
     let mut owners = users.filter(|(_, owner)| *owner == Some(true));
@@ -297,7 +305,7 @@ fn one_owner<'p>(
     }
 }
 
-fn no_cycle(teams: &[TeamPart]) -> Result<(), DocumentError> {
+pub(super) fn no_cycle(teams: &[TeamPart]) -> Result<(), DocumentError> {
     let parents: HashMap<&Id, &At<Id>> = teams
         .iter()
         .filter_map(|team| Some((&team.id.value, team.parent.as_ref()?.as_ref()?)))

@@ -6,7 +6,9 @@ use super::{Read, Reader, id, listed, once, optional_time, provenance, split_key
 use crate::authz::document::DocumentError;
 use crate::authz::document::part::KeyGrants;
 use crate::authz::document::source::{GrantSource, GrantsSource, ObjectGrantSource};
-use crate::authz::model::{Grant, Id, Level, ObjectGrant, PermissionKey, Provenance, ResourceKey};
+use crate::authz::model::{
+    Grant, Id, Level, ObjectGrant, PermissionKey, Provenance, ResourceKey, Timestamp,
+};
 use crate::authz::yaml::{At, Entries, Field, Form, Place, one_line, shown};
 
 /// A level, and whether resources without owner and partition are included: `team+unassigned`.
@@ -56,7 +58,11 @@ impl Reader<'_> {
                     }
                 }
             }
-            all.push(KeyGrants { key, grants });
+            all.push(KeyGrants {
+                place: name.place,
+                key,
+                grants,
+            });
         }
         Ok(Some(all))
     }
@@ -96,12 +102,14 @@ impl Reader<'_> {
     fn grant(self, key: &PermissionKey, source: &GrantSource) -> Read<Grant> {
         let (level, unassigned) = self.level_of(key, &source.level)?;
         let below_everything = matches!(level, Level::Owned | Level::Team);
+        let (not_before, expires_at) =
+            window(source.not_before.as_ref(), source.expires_at.as_ref())?;
         Ok(Grant {
             key: key.clone(),
             level,
             include_unassigned: unassigned || (source.unassigned && below_everything),
-            not_before: optional_time(source.not_before.as_ref(), "not_before")?,
-            expires_at: optional_time(source.expires_at.as_ref(), "expires_at")?,
+            not_before,
+            expires_at,
             provenance: provenance(source.provenance.as_ref())?,
             granted_by: granted_by(source.granted_by.as_ref())?,
         })
@@ -175,11 +183,13 @@ impl Reader<'_> {
             id: id(&part(resource_id), "resource id")?,
         };
         let action = self.granted_action(&resource.resource_type, &source.action)?;
+        let (not_before, expires_at) =
+            window(source.not_before.as_ref(), source.expires_at.as_ref())?;
         Ok(ObjectGrant {
             resource,
             action,
-            not_before: optional_time(source.not_before.as_ref(), "not_before")?,
-            expires_at: optional_time(source.expires_at.as_ref(), "expires_at")?,
+            not_before,
+            expires_at,
             provenance: provenance(source.provenance.as_ref())?,
             granted_by: granted_by(source.granted_by.as_ref())?,
         })
@@ -210,4 +220,22 @@ impl Reader<'_> {
 
 fn granted_by(at: Option<&At<String>>) -> Read<Option<Id>> {
     at.map(|at| id(at, "granted_by")).transpose()
+}
+
+/// When a grant is live: from `not_before` until just before `expires_at`.
+fn window(
+    not_before: Option<&At<String>>,
+    expires_at: Option<&At<String>>,
+) -> Read<(Option<Timestamp>, Option<Timestamp>)> {
+    let from = optional_time(not_before, "not_before")?;
+    let until = optional_time(expires_at, "expires_at")?;
+    if let (Some(start), Some(end), Some(at)) = (from, until, expires_at)
+        && start >= end
+    {
+        return wrong(
+            at.place,
+            format!("the grant would end at {end}, before it begins at {start}"),
+        );
+    }
+    Ok((from, until))
 }
