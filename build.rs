@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Maps are ordered, so that equal messages are written equally.
         .btree_map(".")
+        .codec_path("crate::grpc::codec::Codec")
         .compile_fds(prost_types::FileDescriptorSet::decode(&*descriptor_set)?)?;
     Ok(())
 }

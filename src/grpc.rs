@@ -1,5 +1,13 @@
 //! The gRPC face: `api.md` over the use cases, thin.
 
+pub mod chunks;
+pub mod codec;
+pub mod convert;
+pub mod decision;
 pub mod health;
+pub mod page_token;
+pub mod reading;
+pub mod reasons;
 pub mod server;
+pub mod status;
 pub mod wire;

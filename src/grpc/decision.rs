@@ -1,0 +1,652 @@
+//! `DecisionService`: questions in, answers out. All of them ask the one access set of the core, at
+//! one snapshot a call.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, Streaming};
+
+use super::chunks::{CHUNK_BYTES, Chunks, chunks};
+use super::convert::{self, Asked, Path};
+use super::page_token::Binding;
+use super::reading::Reading;
+use super::status::{Failure, Reason, with_reason};
+use super::wire;
+use crate::authz::access_set::{AccessSet, Narrowing, actions_allowed, check, users_with_access};
+use crate::authz::decision::Decision;
+use crate::authz::explain::explain;
+use crate::authz::model::{Id, Timestamp};
+use crate::graph_cache::{ReadGraph, off_worker};
+
+/// Most items of a batch (`api.md`).
+pub const BATCH_ITEMS_MAX: usize = 10_000;
+
+/// Most ids of a page of a list.
+pub const PAGE_IDS_MAX: usize = 100_000;
+
+/// From how many decisions on a call leaves the async workers, so that it delays no other.
+const INLINE_DECISIONS_MAX: usize = 256;
+
+const REQUEST: Path<'static> = Path::root("");
+
+#[derive(Clone)]
+pub struct DecisionHandlers {
+    reading: Reading,
+}
+
+/// A question about many resources: who, what, when; its names checked.
+#[derive(Debug, Clone)]
+struct Question {
+    user: String,
+    resource_type: String,
+    action: String,
+    at: Timestamp,
+}
+
+impl DecisionHandlers {
+    pub fn new(reading: Reading) -> Self {
+        Self { reading }
+    }
+
+    async fn check(&self, request: &wire::CheckRequest) -> Result<wire::CheckResponse, Failure> {
+        let account = convert::id(&request.account_id, "account_id")?;
+        let user = convert::id_text(&request.user_id, "user_id")?;
+        let action = convert::id_text(&request.action, "action")?;
+        let resource_type = convert::id_text(&request.resource_type, "resource_type")?;
+        let asked = Asked::new(
+            &request.resource_id,
+            request.resource_facts.as_ref(),
+            &REQUEST,
+        )?;
+        let at = self.reading.at(request.at.as_ref())?;
+        let read = self
+            .reading
+            .account(&account, request.consistency.as_ref())
+            .await?;
+        let revision = self.reading.revision(&account, read.head);
+        let target = asked.target();
+        if request.explain {
+            let explanation = explain(&read.graph, user, resource_type, action, target, at)
+                .map_err(|error| Failure::unknown_name(&error))?;
+            let decision = explanation.decision;
+            let explanation = convert::explanation_to_wire(explanation);
+            return Ok(convert::check_response(
+                &decision,
+                revision,
+                Some(explanation),
+            ));
+        }
+        let decision = check(&read.graph, user, resource_type, action, target, at)
+            .map_err(|error| Failure::unknown_name(&error))?;
+        Ok(convert::check_response(&decision, revision, None))
+    }
+
+    async fn batch_check(
+        &self,
+        request: wire::BatchCheckRequest,
+    ) -> Result<wire::BatchCheckResponse, Failure> {
+        let account = convert::id(&request.account_id, "account_id")?;
+        let items = request.items.len();
+        if items > BATCH_ITEMS_MAX {
+            return Err(Failure::field(
+                Reason::TooManyItems,
+                "items",
+                format_args!(
+                    "a batch has at most {BATCH_ITEMS_MAX} items, this one has {items}: send several"
+                ),
+            ));
+        }
+        let at = self.reading.at(request.at.as_ref())?;
+        let read = self
+            .reading
+            .account(&account, request.consistency.as_ref())
+            .await?;
+        let revision = self.reading.revision(&account, read.head);
+        let results = on_fitting_worker(items, move || {
+            request
+                .items
+                .iter()
+                .map(|item| convert::batch_result(decide_item(&read, item, at)))
+                .collect()
+        })
+        .await?;
+        Ok(wire::BatchCheckResponse { results, revision })
+    }
+
+    async fn list_accessible(
+        &self,
+        request: wire::ListAccessibleRequest,
+    ) -> Result<Chunks<wire::ListAccessibleResponse>, Failure> {
+        let account = convert::id(&request.account_id, "account_id")?;
+        let mut question = Question::new(
+            &request.user_id,
+            &request.action,
+            &request.resource_type,
+            Timestamp::MIN,
+        )?;
+        for (text, field) in [
+            (&request.owner_id, "owner_id"),
+            (&request.team_id, "team_id"),
+            (&request.access_group_id, "access_group_id"),
+        ] {
+            convert::optional_id(text, field)?;
+        }
+        let binding = list_binding(&request);
+        let place = self.reading.place(&binding, &request.page_token)?;
+        question.at = self.reading.at(request.at.as_ref())?;
+        let read = self
+            .reading
+            .page(&account, request.consistency.as_ref(), place.as_ref())
+            .await?;
+        question.resolve(&read)?;
+        let reading = self.reading.clone();
+        Ok(chunks(move |sender| async move {
+            let set = question.access_set(&read)?;
+            let accessible = set.accessible(Narrowing {
+                owner: named(&request.owner_id),
+                team: named(&request.team_id),
+                group: named(&request.access_group_id),
+            });
+            let mut chunk = wire::ListAccessibleResponse {
+                total: Some(accessible.total()),
+                revision: reading.revision(&account, read.head),
+                ..wire::ListAccessibleResponse::default()
+            };
+            let size = page_size(request.page_size);
+            let paged = (place.is_some() || size.is_some()).then(|| {
+                accessible.page(
+                    place.as_ref().map(|place| place.after.as_str()),
+                    size.unwrap_or(PAGE_IDS_MAX),
+                )
+            });
+            let (mut ids, next_page_token): (Box<dyn Iterator<Item = &str> + Send>, String) =
+                match paged {
+                    None => (accessible.ids(), String::new()),
+                    Some((ids, more)) => {
+                        let next = match ids.last() {
+                            Some(last) if more => reading.page_token(&binding, last, read.head),
+                            Some(_) | None => String::new(),
+                        };
+                        (Box::new(ids.into_iter()), next)
+                    }
+                };
+            loop {
+                let full = fill(&mut chunk.ids, &mut ids);
+                if !full {
+                    chunk.next_page_token = next_page_token;
+                    return sender.send(chunk).await;
+                }
+                sender.send(std::mem::take(&mut chunk)).await?;
+            }
+        }))
+    }
+
+    async fn filter_accessible(
+        &self,
+        request: wire::FilterAccessibleRequest,
+    ) -> Result<wire::FilterAccessibleResponse, Failure> {
+        let account = convert::id(&request.account_id, "account_id")?;
+        let at = self.reading.at(request.at.as_ref())?;
+        let question = Question::new(
+            &request.user_id,
+            &request.action,
+            &request.resource_type,
+            at,
+        )?;
+        let read = self
+            .reading
+            .account(&account, request.consistency.as_ref())
+            .await?;
+        question.resolve(&read)?;
+        let revision = self.reading.revision(&account, read.head);
+        let ids = filter(read, question, request.resource_ids).await?;
+        Ok(wire::FilterAccessibleResponse { ids, revision })
+    }
+
+    /// Answers message by message until the caller ends its stream.
+    async fn filter_stream(
+        &self,
+        mut messages: Streaming<wire::FilterAccessibleStreamRequest>,
+        sender: super::chunks::ChunkSender<wire::FilterAccessibleStreamResponse>,
+    ) -> Result<(), Status> {
+        // An empty stream has no header either, and is told what is missing.
+        let header = next_message(&mut messages).await?.unwrap_or_default();
+        let account = convert::id(&header.account_id, "account_id")?;
+        let at = self.reading.at(header.at.as_ref())?;
+        let question = Question::new(&header.user_id, &header.action, &header.resource_type, at)?;
+        let read = self
+            .reading
+            .account(&account, header.consistency.as_ref())
+            .await?;
+        question.resolve(&read)?;
+        let mut revision = self.reading.revision(&account, read.head);
+        let mut resource_ids = header.resource_ids;
+        loop {
+            let ids = filter(Arc::clone(&read), question.clone(), resource_ids).await?;
+            let revision = std::mem::take(&mut revision);
+            sender
+                .send(wire::FilterAccessibleStreamResponse { ids, revision })
+                .await?;
+            let Some(message) = next_message(&mut messages).await? else {
+                return Ok(());
+            };
+            resource_ids = only_ids(message)?;
+        }
+    }
+
+    async fn list_users_with_access(
+        &self,
+        request: wire::ListUsersWithAccessRequest,
+    ) -> Result<Chunks<wire::ListUsersWithAccessResponse>, Failure> {
+        let account = convert::id(&request.account_id, "account_id")?;
+        convert::id_text(&request.action, "action")?;
+        convert::id_text(&request.resource_type, "resource_type")?;
+        Asked::new(
+            &request.resource_id,
+            request.resource_facts.as_ref(),
+            &REQUEST,
+        )?;
+        let at = self.reading.at(request.at.as_ref())?;
+        let read = self
+            .reading
+            .account(&account, request.consistency.as_ref())
+            .await?;
+        let revision = self.reading.revision(&account, read.head);
+        let users = off_worker(move || {
+            let asked = Asked::new(
+                &request.resource_id,
+                request.resource_facts.as_ref(),
+                &REQUEST,
+            )?;
+            users_with_access(
+                &read.graph,
+                &request.resource_type,
+                &request.action,
+                asked.target(),
+                at,
+            )
+            .map_err(|error| Failure::unknown_name(&error))
+        })
+        .await??;
+        Ok(chunks(move |sender| async move {
+            let mut chunk = wire::ListUsersWithAccessResponse {
+                total: u64::try_from(users.len()).ok(),
+                users: Vec::new(),
+                revision,
+            };
+            let mut bytes = 0;
+            for (user, decision) in &users {
+                // An id, a reason and four small fields.
+                bytes += user.as_str().len() + decision.reason.as_str().len() + 24;
+                chunk.users.push(convert::user_access(user, decision));
+                if bytes >= CHUNK_BYTES {
+                    bytes = 0;
+                    sender.send(std::mem::take(&mut chunk)).await?;
+                }
+            }
+            sender.send(chunk).await
+        }))
+    }
+
+    async fn list_actions(
+        &self,
+        request: &wire::ListActionsRequest,
+    ) -> Result<wire::ListActionsResponse, Failure> {
+        let account = convert::id(&request.account_id, "account_id")?;
+        let user = convert::id_text(&request.user_id, "user_id")?;
+        let resource_type = convert::id_text(&request.resource_type, "resource_type")?;
+        let asked = Asked::new(
+            &request.resource_id,
+            request.resource_facts.as_ref(),
+            &REQUEST,
+        )?;
+        let at = self.reading.at(request.at.as_ref())?;
+        let read = self
+            .reading
+            .account(&account, request.consistency.as_ref())
+            .await?;
+        let allowed = actions_allowed(&read.graph, user, resource_type, asked.target(), at)
+            .map_err(|error| Failure::unknown_name(&error))?;
+        Ok(wire::ListActionsResponse {
+            actions: allowed
+                .iter()
+                .map(|(action, decision)| convert::allowed_action(action, decision))
+                .collect(),
+            revision: self.reading.revision(&account, read.head),
+        })
+    }
+
+    async fn explain(
+        &self,
+        request: &wire::ExplainRequest,
+    ) -> Result<wire::ExplainResponse, Failure> {
+        let account = convert::id(&request.account_id, "account_id")?;
+        let user = convert::id_text(&request.user_id, "user_id")?;
+        let action = convert::id_text(&request.action, "action")?;
+        let resource_type = convert::id_text(&request.resource_type, "resource_type")?;
+        let asked = Asked::new(
+            &request.resource_id,
+            request.resource_facts.as_ref(),
+            &REQUEST,
+        )?;
+        let at = self.reading.at(request.at.as_ref())?;
+        let read = self
+            .reading
+            .account(&account, request.consistency.as_ref())
+            .await?;
+        let explanation = explain(&read.graph, user, resource_type, action, asked.target(), at)
+            .map_err(|error| Failure::unknown_name(&error))?;
+        let revision = self.reading.revision(&account, read.head);
+        Ok(convert::explain_response(explanation, revision))
+    }
+}
+
+impl Question {
+    fn new(user: &str, action: &str, resource_type: &str, at: Timestamp) -> Result<Self, Failure> {
+        Ok(Self {
+            user: convert::id_text(user, "user_id")?.to_owned(),
+            action: convert::id_text(action, "action")?.to_owned(),
+            resource_type: convert::id_text(resource_type, "resource_type")?.to_owned(),
+            at,
+        })
+    }
+
+    /// Whether the catalog has the type and the action.
+    fn resolve(&self, read: &ReadGraph) -> Result<(), Failure> {
+        match read
+            .graph
+            .catalog()
+            .resolve(&self.resource_type, &self.action)
+        {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::unknown_name(&error)),
+        }
+    }
+
+    fn access_set<'g>(&self, read: &'g ReadGraph) -> Result<AccessSet<'g>, Failure> {
+        AccessSet::new(
+            &read.graph,
+            &self.user,
+            &self.resource_type,
+            &self.action,
+            self.at,
+        )
+        .map_err(|error| Failure::unknown_name(&error))
+    }
+}
+
+/// One item of a batch; what is wrong with it is its own failure.
+fn decide_item(
+    read: &ReadGraph,
+    item: &wire::BatchCheckItem,
+    at: Timestamp,
+) -> Result<Decision, Failure> {
+    let user = convert::id_text(&item.user_id, "user_id")?;
+    let action = convert::id_text(&item.action, "action")?;
+    let resource_type = convert::id_text(&item.resource_type, "resource_type")?;
+    let asked = Asked::new(&item.resource_id, item.resource_facts.as_ref(), &REQUEST)?;
+    let at = match &item.at {
+        Some(at) => convert::moment(at, "at")?,
+        None => at,
+    };
+    check(&read.graph, user, resource_type, action, asked.target(), at)
+        .map_err(|error| Failure::unknown_name(&error))
+}
+
+/// Those of the ids that are accessible, in their order.
+async fn filter(
+    read: Arc<ReadGraph>,
+    question: Question,
+    ids: Vec<String>,
+) -> Result<Vec<String>, Failure> {
+    on_fitting_worker(ids.len(), move || {
+        for (index, id) in ids.iter().enumerate() {
+            convert::id_text(id, Path::root("resource_ids").at(index))?;
+        }
+        let set = question.access_set(&read)?;
+        let mut ids = ids;
+        ids.retain(|id| {
+            set.decide(crate::authz::decision::Target::Resource(id))
+                .is_allow()
+        });
+        Ok(ids)
+    })
+    .await?
+}
+
+/// Little work is done where it is, much of it off the async workers.
+async fn on_fitting_worker<T: Send + 'static>(
+    decisions: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    if decisions <= INLINE_DECISIONS_MAX {
+        Ok(work())
+    } else {
+        Ok(off_worker(work).await?)
+    }
+}
+
+/// What is listed; page size and freshness aside, a page token is good for nothing else.
+fn list_binding(request: &wire::ListAccessibleRequest) -> Binding {
+    let at = request
+        .at
+        .as_ref()
+        .map(|at| format!("{}.{}", at.seconds, at.nanos))
+        .unwrap_or_default();
+    Binding::new(
+        "ListAccessible",
+        &[
+            &request.account_id,
+            &request.user_id,
+            &request.action,
+            &request.resource_type,
+            &request.owner_id,
+            &request.team_id,
+            &request.access_group_id,
+            &at,
+        ],
+    )
+}
+
+/// `None`: not paged.
+fn page_size(asked: u32) -> Option<usize> {
+    match usize::try_from(asked) {
+        Ok(0) => None,
+        Ok(asked) => Some(asked.min(PAGE_IDS_MAX)),
+        Err(_) => Some(PAGE_IDS_MAX),
+    }
+}
+
+fn named(id: &str) -> Option<&str> {
+    (!id.is_empty()).then_some(id)
+}
+
+/// Fills a chunk; false when there is no more to fill it with.
+fn fill<'g>(chunk: &mut Vec<String>, ids: &mut (dyn Iterator<Item = &'g str> + Send)) -> bool {
+    let mut bytes = 0;
+    for id in ids {
+        // Tag and length.
+        bytes += id.len() + 3;
+        chunk.push(id.to_owned());
+        if bytes >= CHUNK_BYTES {
+            return true;
+        }
+    }
+    false
+}
+
+async fn next_message<T>(messages: &mut Streaming<T>) -> Result<Option<T>, Status> {
+    messages.message().await.map_err(with_reason)
+}
+
+/// A message after the first carries ids alone.
+fn only_ids(message: wire::FilterAccessibleStreamRequest) -> Result<Vec<String>, Failure> {
+    let wrong = [
+        (!message.account_id.is_empty(), "account_id"),
+        (!message.user_id.is_empty(), "user_id"),
+        (!message.action.is_empty(), "action"),
+        (!message.resource_type.is_empty(), "resource_type"),
+        (message.at.is_some(), "at"),
+        (message.consistency.is_some(), "consistency"),
+    ];
+    match wrong.iter().find(|(set, _)| *set) {
+        Some((_, field)) => Err(Failure::invalid(
+            field,
+            "the field belongs into the first message of the stream alone",
+        )),
+        None => Ok(message.resource_ids),
+    }
+}
+
+#[tonic::async_trait]
+impl wire::decision_service_server::DecisionService for DecisionHandlers {
+    async fn check(
+        &self,
+        request: Request<wire::CheckRequest>,
+    ) -> Result<Response<wire::CheckResponse>, Status> {
+        Ok(Response::new(self.check(request.get_ref()).await?))
+    }
+
+    async fn batch_check(
+        &self,
+        request: Request<wire::BatchCheckRequest>,
+    ) -> Result<Response<wire::BatchCheckResponse>, Status> {
+        Ok(Response::new(self.batch_check(request.into_inner()).await?))
+    }
+
+    type ListAccessibleStream = Chunks<wire::ListAccessibleResponse>;
+
+    async fn list_accessible(
+        &self,
+        request: Request<wire::ListAccessibleRequest>,
+    ) -> Result<Response<Self::ListAccessibleStream>, Status> {
+        Ok(Response::new(
+            self.list_accessible(request.into_inner()).await?,
+        ))
+    }
+
+    async fn filter_accessible(
+        &self,
+        request: Request<wire::FilterAccessibleRequest>,
+    ) -> Result<Response<wire::FilterAccessibleResponse>, Status> {
+        Ok(Response::new(
+            self.filter_accessible(request.into_inner()).await?,
+        ))
+    }
+
+    type FilterAccessibleStreamStream = Chunks<wire::FilterAccessibleStreamResponse>;
+
+    async fn filter_accessible_stream(
+        &self,
+        request: Request<Streaming<wire::FilterAccessibleStreamRequest>>,
+    ) -> Result<Response<Self::FilterAccessibleStreamStream>, Status> {
+        let handlers = self.clone();
+        let messages = request.into_inner();
+        Ok(Response::new(chunks(move |sender| async move {
+            handlers.filter_stream(messages, sender).await
+        })))
+    }
+
+    type ListUsersWithAccessStream = Chunks<wire::ListUsersWithAccessResponse>;
+
+    async fn list_users_with_access(
+        &self,
+        request: Request<wire::ListUsersWithAccessRequest>,
+    ) -> Result<Response<Self::ListUsersWithAccessStream>, Status> {
+        Ok(Response::new(
+            self.list_users_with_access(request.into_inner()).await?,
+        ))
+    }
+
+    async fn list_actions(
+        &self,
+        request: Request<wire::ListActionsRequest>,
+    ) -> Result<Response<wire::ListActionsResponse>, Status> {
+        Ok(Response::new(self.list_actions(request.get_ref()).await?))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<wire::ExplainRequest>,
+    ) -> Result<Response<wire::ExplainResponse>, Status> {
+        Ok(Response::new(self.explain(request.get_ref()).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_token_is_bound_to_everything_that_says_what_is_listed() {
+        let base = wire::ListAccessibleRequest {
+            account_id: "acme".to_owned(),
+            user_id: "de1".to_owned(),
+            action: "view".to_owned(),
+            resource_type: "contact".to_owned(),
+            ..wire::ListAccessibleRequest::default()
+        };
+        let same = wire::ListAccessibleRequest {
+            page_size: 7,
+            page_token: "x".to_owned(),
+            ..base.clone()
+        };
+        assert_eq!(list_binding(&base), list_binding(&same));
+        let others = [
+            wire::ListAccessibleRequest {
+                account_id: "b".to_owned(),
+                ..base.clone()
+            },
+            wire::ListAccessibleRequest {
+                user_id: "b".to_owned(),
+                ..base.clone()
+            },
+            wire::ListAccessibleRequest {
+                action: "b".to_owned(),
+                ..base.clone()
+            },
+            wire::ListAccessibleRequest {
+                resource_type: "b".to_owned(),
+                ..base.clone()
+            },
+            wire::ListAccessibleRequest {
+                owner_id: "b".to_owned(),
+                ..base.clone()
+            },
+            wire::ListAccessibleRequest {
+                team_id: "b".to_owned(),
+                ..base.clone()
+            },
+            wire::ListAccessibleRequest {
+                access_group_id: "b".to_owned(),
+                ..base.clone()
+            },
+            wire::ListAccessibleRequest {
+                at: Some(prost_types::Timestamp::default()),
+                ..base.clone()
+            },
+        ];
+        for other in others {
+            assert_ne!(list_binding(&base), list_binding(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_bounded_by_bytes() {
+        let names: Vec<String> = (0..10_000)
+            .map(|number| format!("contact-{number:06}"))
+            .collect();
+        let mut ids = names.iter().map(String::as_str);
+        let mut listed = Vec::new();
+        loop {
+            let mut chunk = Vec::new();
+            let full = fill(&mut chunk, &mut ids);
+            let bytes: usize = chunk.iter().map(|id: &String| id.len() + 3).sum();
+            assert!(bytes < CHUNK_BYTES + 256, "{bytes}");
+            listed.extend(chunk);
+            if !full {
+                break;
+            }
+        }
+        assert_eq!(listed, names);
+    }
+}

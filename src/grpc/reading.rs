@@ -1,0 +1,135 @@
+//! What the handlers of both services share: reading an account at the freshness asked for, and
+//! going on with a list where a page token says.
+
+use std::sync::Arc;
+
+use super::convert;
+use super::page_token::{Binding, PageTokens, Place};
+use super::status::Failure;
+use super::wire;
+use crate::authz::model::{Id, Timestamp};
+use crate::clock::Clock;
+use crate::graph_cache::{Consistency, GraphCache, ReadError, ReadGraph};
+use crate::revision::RevisionToken;
+use crate::store::Head;
+
+const AT_LEAST_AS_FRESH: &str = "consistency.at_least_as_fresh";
+
+/// Cheap to clone; all clones read the same accounts.
+#[derive(Clone)]
+pub struct Reading {
+    graphs: GraphCache,
+    clock: Arc<dyn Clock>,
+    page_tokens: PageTokens,
+}
+
+impl Reading {
+    pub fn new(graphs: GraphCache, clock: Arc<dyn Clock>, page_tokens: PageTokens) -> Self {
+        Self {
+            graphs,
+            clock,
+            page_tokens,
+        }
+    }
+
+    /// The account at the freshness asked for.
+    pub async fn account(
+        &self,
+        account: &Id,
+        consistency: Option<&wire::Consistency>,
+    ) -> Result<Arc<ReadGraph>, Failure> {
+        let consistency = consistency_from_wire(consistency)?;
+        self.graphs
+            .read(account, &consistency)
+            .await
+            .map_err(|error| read_failure(error, AT_LEAST_AS_FRESH))
+    }
+
+    /// The account for one page of a list: at the freshness asked for, and not before the revision
+    /// of the page before.
+    pub async fn page(
+        &self,
+        account: &Id,
+        consistency: Option<&wire::Consistency>,
+        after: Option<&Place>,
+    ) -> Result<Arc<ReadGraph>, Failure> {
+        let asked = consistency_from_wire(consistency)?;
+        let Some(place) = after else {
+            return self.account(account, consistency).await;
+        };
+        let before = Consistency::AtLeastAsFresh(self.graphs.token(account, place.head));
+        let read = |consistency: Consistency, field: &'static str| async move {
+            self.graphs
+                .read(account, &consistency)
+                .await
+                .map_err(|error| read_failure(error, field))
+        };
+        if asked != Consistency::MinimizeLatency {
+            let read = read(asked, AT_LEAST_AS_FRESH).await?;
+            if read.head.revision > place.head.revision {
+                return Ok(read);
+            }
+        }
+        read(before, "page_token").await
+    }
+
+    /// Where a list goes on; `None` at its beginning.
+    pub fn place(&self, binding: &Binding, page_token: &str) -> Result<Option<Place>, Failure> {
+        self.page_tokens.decode(binding, page_token)
+    }
+
+    pub fn page_token(&self, binding: &Binding, after: &str, head: Head) -> String {
+        self.page_tokens.encode(binding, after, head)
+    }
+
+    /// The revision token of an answer.
+    pub fn revision(&self, account: &Id, head: Head) -> String {
+        self.graphs.token(account, head).encode()
+    }
+
+    /// The decision time: the one that is asked for, or now.
+    pub fn at(&self, at: Option<&prost_types::Timestamp>) -> Result<Timestamp, Failure> {
+        match at {
+            Some(at) => convert::moment(at, "at"),
+            None => Ok(self.clock.now()),
+        }
+    }
+}
+
+/// A revision token in a field of a request; `None` where it is empty.
+pub fn revision_token(text: &str, field: &'static str) -> Result<Option<RevisionToken>, Failure> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    RevisionToken::decode(text)
+        .map(Some)
+        .map_err(|error| blamed(error.into(), field))
+}
+
+fn consistency_from_wire(consistency: Option<&wire::Consistency>) -> Result<Consistency, Failure> {
+    use wire::consistency::Requirement;
+    match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
+        None | Some(Requirement::MinimizeLatency(_) | Requirement::FullyConsistent(false)) => {
+            Ok(Consistency::MinimizeLatency)
+        }
+        Some(Requirement::FullyConsistent(true)) => Ok(Consistency::FullyConsistent),
+        Some(Requirement::AtLeastAsFresh(token)) => RevisionToken::decode(token)
+            .map(Consistency::AtLeastAsFresh)
+            .map_err(|error| blamed(error.into(), AT_LEAST_AS_FRESH)),
+    }
+}
+
+/// A failed read, with the field that carried the token where a token is to blame.
+fn read_failure(error: ReadError, field: &'static str) -> Failure {
+    match error {
+        ReadError::Revision(error) => blamed(error.into(), field),
+        error => error.into(),
+    }
+}
+
+pub fn blamed(failure: Failure, field: &str) -> Failure {
+    Failure {
+        field: failure.field.or_else(|| Some(field.to_owned())),
+        ..failure
+    }
+}
