@@ -33,6 +33,7 @@ pub struct Chunks<T> {
 #[derive(Debug, Clone)]
 pub struct ChunkSender<T> {
     chunks: mpsc::Sender<T>,
+    stall_timeout: Duration,
 }
 
 /// Starts the task that makes the chunks. It ends early when the reader goes away.
@@ -41,9 +42,23 @@ where
     T: Send + 'static,
     Making: Future<Output = Result<(), Status>> + Send + 'static,
 {
+    chunks_within(STALL_TIMEOUT, make)
+}
+
+fn chunks_within<T, Making>(
+    stall_timeout: Duration,
+    make: impl FnOnce(ChunkSender<T>) -> Making,
+) -> Chunks<T>
+where
+    T: Send + 'static,
+    Making: Future<Output = Result<(), Status>> + Send + 'static,
+{
     let (sender, chunks) = mpsc::channel(1);
     let (say, outcome) = oneshot::channel();
-    let making = make(ChunkSender { chunks: sender });
+    let making = make(ChunkSender {
+        chunks: sender,
+        stall_timeout,
+    });
     tokio::spawn(async move {
         let made = making.await;
         // The reader may be gone: then nobody is there to be told.
@@ -58,14 +73,14 @@ where
 impl<T> ChunkSender<T> {
     /// Hands over a chunk once the one before is taken.
     pub async fn send(&self, chunk: T) -> Result<(), Status> {
-        match tokio::time::timeout(STALL_TIMEOUT, self.chunks.send(chunk)).await {
+        match tokio::time::timeout(self.stall_timeout, self.chunks.send(chunk)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_closed)) => Err(reader_gone()),
             Err(_elapsed) => Err(Failure::new(
                 Reason::SlowReader,
                 format!(
                     "the stream was not read for {} seconds",
-                    STALL_TIMEOUT.as_secs()
+                    self.stall_timeout.as_secs()
                 ),
             )
             .into()),
@@ -138,10 +153,10 @@ mod tests {
         assert!(stream.next().await.is_none());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_reader_that_takes_nothing_loses_the_stream_and_is_told() {
         let (done, ended) = oneshot::channel();
-        let mut stream = chunks(|sender| async move {
+        let mut stream = chunks_within(Duration::from_millis(20), |sender| async move {
             let mut sent = 0_u32;
             let failed = loop {
                 if let Err(status) = sender.send(sent).await {

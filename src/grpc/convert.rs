@@ -12,10 +12,15 @@ use crate::authz::explain::{Explanation, PathElement};
 use crate::authz::model::{Id, Level, Principal, Timestamp};
 
 mod change;
+mod change_to_wire;
+mod changes_of_entity;
 mod entity;
 
-pub use change::{change_from_wire, change_to_wire, changes_of_entity};
+pub use change::change_from_wire;
+pub use change_to_wire::change_to_wire;
+pub use changes_of_entity::changes_of_entity;
 pub use entity::{access_group_to_wire, account_to_wire, segment_to_wire};
+pub use entity::{catalog_from_wire, partner_program_from_wire};
 pub use entity::{entity_change_to_wire, entity_key_to_wire, resource_to_wire, settings_from_wire};
 pub use entity::{permission_set_to_wire, team_to_wire, user_to_wire};
 

@@ -14,7 +14,7 @@ use super::wire;
 use crate::authz::access_set::{AccessSet, Narrowing, actions_allowed, check, users_with_access};
 use crate::authz::decision::Decision;
 use crate::authz::explain::explain;
-use crate::authz::model::{Id, Timestamp};
+use crate::authz::model::Timestamp;
 use crate::graph_cache::{ReadGraph, off_worker};
 
 /// Most items of a batch (`api.md`).
@@ -461,7 +461,7 @@ fn named(id: &str) -> Option<&str> {
 }
 
 /// Fills a chunk; false when there is no more to fill it with.
-fn fill<'g>(chunk: &mut Vec<String>, ids: &mut (dyn Iterator<Item = &'g str> + Send)) -> bool {
+fn fill(chunk: &mut Vec<String>, ids: &mut (dyn Iterator<Item = &str> + Send)) -> bool {
     let mut bytes = 0;
     for id in ids {
         // Tag and length.

@@ -22,7 +22,7 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::{Layer, Service};
 
-use super::health::HealthService;
+use super::status::Failure;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::shutdown::Shutdown;
@@ -45,19 +45,6 @@ pub struct Backend {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub shutdown: Shutdown,
-}
-
-/// Full names of the services, which the health service answers for.
-const SERVICES: &[&str] = &["ambit.v1.DecisionService", "ambit.v1.DirectoryService"];
-
-/// All services of the port.
-pub fn routes(backend: &Backend) -> Routes {
-    let graphs = backend.directory.graphs().clone();
-    Routes::new(HealthService::server(
-        graphs,
-        backend.shutdown.clone(),
-        SERVICES,
-    ))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -243,10 +230,7 @@ where
         match polled {
             Ok(poll) => Poll::Ready(ready!(poll)),
             // The hook of `telemetry` has logged what and where.
-            Err(_panic) => Poll::Ready(Ok(Status::internal(
-                "the call failed because of a defect of the server, which has logged it",
-            )
-            .into_http())),
+            Err(_panic) => Poll::Ready(Ok(Status::from(Failure::internal()).into_http())),
         }
     }
 }

@@ -1,21 +1,18 @@
-//! Changes, as writes take them and exports give them.
+//! Changes, as writes take them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::entity::{
-    attributes_to_wire, catalog_from_wire, catalog_to_wire, grant_terms_to_wire, known,
-    object_grant_terms_to_wire, partition_mode_from_wire, partition_mode_to_wire,
-    partner_program_from_wire, partner_program_to_wire, partner_to_wire, unpartitioned_from_wire,
-    unpartitioned_to_wire, user_kind_to_wire, user_status_to_wire,
+    catalog_from_wire, known, partition_mode_from_wire, partner_program_from_wire,
+    unpartitioned_from_wire,
 };
-use super::{Path, id, ids, optional_id, principal, principal_to_wire, timestamp};
+use super::{Path, id, ids, optional_id, principal, timestamp};
 use crate::authz::change::{
     AccountPatch, Change, GrantHolder, ResourcePatch, SegmentPatch, TeamPatch, UserPatch,
 };
 use crate::authz::model::{
-    AccessGroup, Account, Assignment, Attributes, Entity, Grant, Id, Level, ObjectGrant, Partner,
-    PartnerRole, Partnership, PermissionKey, PermissionSet, Principal, Provenance, Resource,
-    ResourceKey, Segment, Team, User, UserKind, UserStatus,
+    Attributes, Grant, Id, Level, ObjectGrant, Partner, PartnerRole, Partnership, PermissionKey,
+    Principal, Provenance, ResourceKey, UserKind, UserStatus,
 };
 use crate::grpc::status::Failure;
 use crate::grpc::wire;
@@ -395,339 +392,11 @@ fn segment_patch(patch: wire::SegmentPatch, path: &Path<'_>) -> Result<SegmentPa
     })
 }
 
-/// A change as a client sends it.
-pub fn change_to_wire(change: &Change) -> wire::Change {
-    let change = match change {
-        Change::PutAccount(patch) => WireChange::PutAccount(account_patch_to_wire(patch)),
-        Change::PutTeam(patch) => WireChange::PutTeam(wire::TeamPatch {
-            id: patch.id.to_string(),
-            parent: emptiable_to_wire(patch.parent.as_ref()),
-        }),
-        Change::DeleteTeam(team) => WireChange::DeleteTeam(team.to_string()),
-        Change::PutPermissionSet(set) => WireChange::PutPermissionSet(set.to_string()),
-        Change::DeletePermissionSet(set) => WireChange::DeletePermissionSet(set.to_string()),
-        Change::PutUser(patch) => WireChange::PutUser(user_patch_to_wire(patch)),
-        Change::DeleteUser(user) => WireChange::DeleteUser(user.to_string()),
-        Change::SetGrants {
-            holder,
-            key,
-            provenance,
-            grants,
-        } => WireChange::SetGrants(wire::SetGrants {
-            holder: Some(match holder {
-                GrantHolder::User(user) => wire::set_grants::Holder::UserId(user.to_string()),
-                GrantHolder::PermissionSet(set) => {
-                    wire::set_grants::Holder::PermissionSetId(set.to_string())
-                }
-            }),
-            resource_type: key.resource_type.to_string(),
-            permission: key.permission.to_string(),
-            provenance: provenance.to_string(),
-            terms: grants.iter().map(grant_terms_to_wire).collect(),
-        }),
-        Change::SetObjectGrant {
-            user,
-            resource,
-            action,
-            provenance,
-            grant,
-        } => WireChange::SetObjectGrant(wire::SetObjectGrant {
-            user_id: user.to_string(),
-            resource_type: resource.resource_type.to_string(),
-            resource_id: resource.id.to_string(),
-            action: action.to_string(),
-            provenance: provenance.to_string(),
-            terms: grant.as_ref().map(object_grant_terms_to_wire),
-        }),
-        Change::PutAccessGroup(group) => WireChange::PutAccessGroup(group.to_string()),
-        Change::DeleteAccessGroup(group) => WireChange::DeleteAccessGroup(group.to_string()),
-        Change::SetGroupMember {
-            group,
-            principal,
-            actions,
-        } => WireChange::SetGroupMember(wire::SetGroupMember {
-            access_group_id: group.to_string(),
-            principal: Some(principal_to_wire(principal)),
-            actions: actions.as_ref().map(id_list),
-        }),
-        Change::PutResource(patch) => WireChange::PutResource(wire::ResourcePatch {
-            resource_type: patch.key.resource_type.to_string(),
-            id: patch.key.id.to_string(),
-            owners: patch.owners.as_ref().map(id_list),
-            owning_team: emptiable_to_wire(patch.owning_team.as_ref()),
-            partitioned: patch.partitioned,
-            attributes_json: patch.attributes.as_ref().map(attributes_to_wire),
-        }),
-        Change::DeleteResource(key) => WireChange::DeleteResource(resource_ref(key)),
-        Change::PutAssignment {
-            resource,
-            principal,
-            provenance,
-            expires_at,
-        } => WireChange::PutAssignment(wire::PutAssignment {
-            resource: Some(resource_ref(resource)),
-            principal: Some(principal_to_wire(principal)),
-            provenance: provenance.to_string(),
-            expires_at: expires_at.map(super::timestamp_to_wire),
-        }),
-        Change::DeleteAssignment {
-            resource,
-            principal,
-            provenance,
-        } => WireChange::DeleteAssignment(wire::DeleteAssignment {
-            resource: Some(resource_ref(resource)),
-            principal: Some(principal_to_wire(principal)),
-            provenance: provenance.to_string(),
-        }),
-        Change::PutSegment(patch) => WireChange::PutSegment(wire::SegmentPatch {
-            id: patch.id.to_string(),
-            resource_type: patch.resource_type.as_ref().map(ToString::to_string),
-            when: patch.when.clone(),
-            assign_to: patch
-                .assign_to
-                .as_ref()
-                .map(|principals| wire::PrincipalList {
-                    principals: principals.iter().map(principal_to_wire).collect(),
-                }),
-            enabled: patch.enabled,
-        }),
-        Change::DeleteSegment(segment) => WireChange::DeleteSegment(segment.to_string()),
-    };
-    wire::Change {
-        change: Some(change),
-    }
-}
-
-fn emptiable_to_wire(value: Option<&Option<Id>>) -> Option<String> {
-    value.map(|id| id.as_ref().map(ToString::to_string).unwrap_or_default())
-}
-
-fn id_list(ids: &BTreeSet<Id>) -> wire::IdList {
-    wire::IdList {
-        ids: ids.iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn resource_ref(key: &ResourceKey) -> wire::ResourceRef {
-    wire::ResourceRef {
-        resource_type: key.resource_type.to_string(),
-        id: key.id.to_string(),
-    }
-}
-
-fn account_patch_to_wire(patch: &AccountPatch) -> wire::AccountPatch {
-    wire::AccountPatch {
-        catalog: patch.catalog.as_ref().map(catalog_to_wire),
-        plan: patch.plan.as_ref().map(ToString::to_string),
-        partner_program: patch
-            .partner_program
-            .map_or(wire::PartnerProgram::Unspecified, partner_program_to_wire)
-            .into(),
-        payment_method_valid: patch.payment_method_valid,
-        partition_mode: patch
-            .partition_mode
-            .iter()
-            .map(|(resource_type, mode)| {
-                let mode = mode.map_or(wire::PartitionMode::Unspecified, partition_mode_to_wire);
-                (resource_type.to_string(), mode.into())
-            })
-            .collect(),
-        unpartitioned: patch
-            .unpartitioned
-            .iter()
-            .map(|(resource_type, default)| {
-                let default = default.map_or(
-                    wire::UnpartitionedDefault::Unspecified,
-                    unpartitioned_to_wire,
-                );
-                (resource_type.to_string(), default.into())
-            })
-            .collect(),
-        request_ttl: patch
-            .request_ttl_seconds
-            .map(|seconds| wire::OptionalSeconds { seconds }),
-        request_cool_down: patch
-            .request_cool_down_seconds
-            .map(|seconds| wire::OptionalSeconds { seconds }),
-        request_limit_per_user: patch
-            .request_limit_per_user
-            .map(|count| wire::OptionalCount { count }),
-    }
-}
-
-fn user_patch_to_wire(patch: &UserPatch) -> wire::UserPatch {
-    wire::UserPatch {
-        id: patch.id.to_string(),
-        status: patch
-            .status
-            .map_or(wire::UserStatus::Unspecified, user_status_to_wire)
-            .into(),
-        kind: patch
-            .kind
-            .map_or(wire::UserKind::Unspecified, user_kind_to_wire)
-            .into(),
-        account_owner: patch.account_owner,
-        super_admin: patch.super_admin,
-        partner_admin: patch.partner_admin,
-        main_team: emptiable_to_wire(patch.main_team.as_ref()),
-        teams: patch.teams.as_ref().map(id_list),
-        seats: patch.seats.as_ref().map(id_list),
-        person: emptiable_to_wire(patch.person.as_ref()),
-        partner: patch
-            .partner
-            .as_ref()
-            .and_then(|partner| partner.as_ref().map(partner_to_wire)),
-        clear_partner: patch.partner == Some(None),
-        permission_sets: patch.permission_sets.as_ref().map(id_list),
-    }
-}
-
-/// The changes that make an entity from nothing, split in two: what is made in its place, and what
-/// refers to things that come later (grants on single resources), to be made after everything else.
-pub fn changes_of_entity(entity: Entity) -> (Vec<Change>, Vec<Change>) {
-    match entity {
-        Entity::Account(account) => (vec![put_account(account)], Vec::new()),
-        Entity::Team(team) => (vec![put_team(team)], Vec::new()),
-        Entity::PermissionSet(PermissionSet { id, grants }) => {
-            let mut changes = vec![Change::PutPermissionSet(id.clone())];
-            changes.extend(grants_of(&GrantHolder::PermissionSet(id), grants));
-            (changes, Vec::new())
-        }
-        Entity::User(user) => put_user(user),
-        Entity::AccessGroup(AccessGroup { id, members }) => {
-            let mut changes = vec![Change::PutAccessGroup(id.clone())];
-            changes.extend(members.into_iter().map(|(principal, actions)| {
-                Change::SetGroupMember {
-                    group: id.clone(),
-                    principal,
-                    actions: Some(actions),
-                }
-            }));
-            (changes, Vec::new())
-        }
-        Entity::Resource(resource, attributes) => (put_resource(resource, attributes), Vec::new()),
-        Entity::Segment(segment) => (vec![put_segment(segment)], Vec::new()),
-    }
-}
-
-fn put_account(account: Account) -> Change {
-    let settings = account.settings;
-    Change::PutAccount(AccountPatch {
-        catalog: Some(account.catalog),
-        plan: Some(account.plan),
-        partner_program: Some(account.partner_program),
-        payment_method_valid: Some(account.payment_method_valid),
-        partition_mode: settings
-            .partition_mode
-            .into_iter()
-            .map(|(resource_type, mode)| (resource_type, Some(mode)))
-            .collect(),
-        unpartitioned: settings
-            .unpartitioned
-            .into_iter()
-            .map(|(resource_type, default)| (resource_type, Some(default)))
-            .collect(),
-        request_ttl_seconds: Some(settings.request_ttl_seconds),
-        request_cool_down_seconds: Some(settings.request_cool_down_seconds),
-        request_limit_per_user: Some(settings.request_limit_per_user),
-    })
-}
-
-fn put_team(team: Team) -> Change {
-    Change::PutTeam(TeamPatch {
-        id: team.id,
-        parent: Some(team.parent),
-    })
-}
-
-fn put_user(user: User) -> (Vec<Change>, Vec<Change>) {
-    let id = user.id.clone();
-    let mut changes = vec![Change::PutUser(Box::new(UserPatch {
-        id: user.id,
-        status: Some(user.status),
-        kind: Some(user.kind),
-        account_owner: Some(user.account_owner),
-        super_admin: Some(user.super_admin),
-        partner_admin: Some(user.partner_admin),
-        main_team: Some(user.main_team),
-        teams: Some(user.teams),
-        seats: Some(user.seats),
-        person: Some(user.person),
-        partner: Some(user.partner),
-        permission_sets: Some(user.permission_sets),
-    }))];
-    changes.extend(grants_of(&GrantHolder::User(id.clone()), user.grants));
-    let later = user
-        .object_grants
-        .into_iter()
-        .map(|grant| Change::SetObjectGrant {
-            user: id.clone(),
-            resource: grant.resource.clone(),
-            action: grant.action.clone(),
-            provenance: grant.provenance.clone(),
-            grant: Some(grant),
-        })
-        .collect();
-    (changes, later)
-}
-
-fn grants_of(holder: &GrantHolder, grants: BTreeSet<Grant>) -> Vec<Change> {
-    let mut by_key: BTreeMap<(PermissionKey, Provenance), Vec<Grant>> = BTreeMap::new();
-    for grant in grants {
-        by_key
-            .entry((grant.key.clone(), grant.provenance.clone()))
-            .or_default()
-            .push(grant);
-    }
-    by_key
-        .into_iter()
-        .map(|((key, provenance), grants)| Change::SetGrants {
-            holder: holder.clone(),
-            key,
-            provenance,
-            grants,
-        })
-        .collect()
-}
-
-fn put_resource(resource: Resource, attributes: Option<Attributes>) -> Vec<Change> {
-    let key = resource.key;
-    let mut changes = vec![Change::PutResource(ResourcePatch {
-        key: key.clone(),
-        owners: Some(resource.owners),
-        owning_team: Some(resource.owning_team),
-        // `false` would mean to unpartition, which a new resource has no need of.
-        partitioned: resource.partitioned.then_some(true),
-        attributes,
-    })];
-    changes.extend(resource.assignments.into_iter().map(
-        |Assignment {
-             principal,
-             provenance,
-             expires_at,
-         }| Change::PutAssignment {
-            resource: key.clone(),
-            principal,
-            provenance,
-            expires_at,
-        },
-    ));
-    changes
-}
-
-fn put_segment(segment: Segment) -> Change {
-    Change::PutSegment(SegmentPatch {
-        id: segment.id,
-        resource_type: Some(segment.resource_type),
-        when: Some(segment.when),
-        assign_to: Some(segment.assign_to),
-        enabled: Some(segment.enabled),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{change_to_wire, changes_of_entity};
     use super::*;
+    use crate::authz::model::{Assignment, Entity, Resource, Segment, Team, User};
 
     fn parse(text: &str) -> Id {
         Id::parse(text).unwrap()
@@ -766,6 +435,11 @@ mod tests {
         }
     }
 
+    fn put(entity: Entity) -> Change {
+        let (mut changes, _later) = changes_of_entity(entity);
+        changes.remove(0)
+    }
+
     /// One of each kind, with every field said and with every field left out.
     fn every_change() -> Vec<Change> {
         let mut user = User::new(parse("u"));
@@ -781,17 +455,17 @@ mod tests {
         });
         user.grants = [grant(Level::Owned), grant(Level::Team)].into();
         user.object_grants = [object_grant()].into();
-        let (mut changes, later) = put_user(user);
+        let (mut changes, later) = changes_of_entity(Entity::User(user));
         changes.extend(later);
         changes.extend([
-            put_team(Team {
+            put(Entity::Team(Team {
                 id: parse("de"),
                 parent: Some(parse("eu")),
-            }),
-            put_team(Team {
+            })),
+            put(Entity::Team(Team {
                 id: parse("eu"),
                 parent: None,
-            }),
+            })),
             Change::PutTeam(TeamPatch {
                 id: parse("eu"),
                 parent: None,
@@ -825,13 +499,13 @@ mod tests {
                 principal: Principal::Group(parse("g")),
                 provenance: Provenance::Default,
             },
-            put_segment(Segment {
+            put(Entity::Segment(Segment {
                 id: parse("gold"),
                 resource_type: parse("contact"),
                 when: "resource.score > 10".to_owned(),
                 assign_to: [Principal::Group(parse("g"))].into(),
                 enabled: true,
-            }),
+            })),
             Change::DeleteSegment(parse("gold")),
             Change::PutAccount(AccountPatch::default()),
             Change::PutAccount(AccountPatch {
@@ -842,7 +516,7 @@ mod tests {
             }),
         ]);
         let attributes = serde_json::json!({"score": 9_007_199_254_740_993_i64, "tags": ["a"]});
-        changes.extend(put_resource(
+        let (made, _later) = changes_of_entity(Entity::Resource(
             Resource {
                 key: key(),
                 owners: BTreeSet::new(),
@@ -857,6 +531,7 @@ mod tests {
             },
             attributes.as_object().cloned(),
         ));
+        changes.extend(made);
         changes
     }
 

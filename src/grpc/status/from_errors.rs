@@ -93,6 +93,7 @@ fn change_failure(error: &ChangeError) -> Failure {
         ChangeProblem::TeamCycle(_) => Reason::TeamCycle,
         ChangeProblem::NotEntitled(_) => Reason::NotEntitled,
         ChangeProblem::LastSuperAdmin => Reason::LastSuperAdmin,
+        ChangeProblem::TooMany { .. } => Reason::TooManyChanges,
     };
     let field = format!("changes[{}]{}", error.index, wire_field(&error.field));
     Failure::field(reason, field, &error.problem)

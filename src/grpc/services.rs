@@ -1,0 +1,148 @@
+//! All services of the gRPC port, with their limits.
+
+use std::task::{Context, Poll};
+
+use tonic::codegen::http::Request;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tower::Service;
+
+use super::decision::DecisionHandlers;
+use super::directory::DirectoryHandlers;
+use super::health::HealthService;
+use super::page_token::PageTokens;
+use super::reading::Reading;
+use super::reasons::GiveReasons;
+use super::server::Backend;
+use super::wire;
+use super::wire::decision_service_server::{DecisionServiceServer, SERVICE_NAME as DECISION};
+use super::wire::directory_service_server::{DirectoryServiceServer, SERVICE_NAME as DIRECTORY};
+
+/// Largest message that a call with many items takes, in bytes after decompression.
+pub const BULK_MESSAGE_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+
+/// Largest message that any other call takes.
+pub const MESSAGE_BYTES_MAX: usize = 1_024 * 1_024;
+
+/// Largest answer. A filter answers at most what it was asked, so this leaves room for the rest.
+const ANSWER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+
+/// Full names of the services, which the health service answers for.
+pub const SERVICES: &[&str] = &[DECISION, DIRECTORY];
+
+/// The methods that take messages up to [`BULK_MESSAGE_BYTES_MAX`].
+const BULK_METHODS: [&str; 4] = [
+    "BatchCheck",
+    "FilterAccessible",
+    "FilterAccessibleStream",
+    "ApplyChanges",
+];
+
+/// All services of the port.
+pub fn routes(backend: &Backend) -> Routes {
+    let graphs = backend.directory.graphs().clone();
+    let page_tokens = PageTokens::new(backend.store.identity().token_key);
+    let reading = Reading::new(graphs.clone(), backend.clock.clone(), page_tokens);
+    let decision = DecisionServiceServer::new(DecisionHandlers::new(reading.clone()))
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let decision = ByMethod {
+        single: decision
+            .clone()
+            .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        bulk: decision.max_decoding_message_size(BULK_MESSAGE_BYTES_MAX),
+    };
+    let directory = DirectoryServiceServer::new(DirectoryHandlers::new(
+        backend.directory.clone(),
+        backend.store.clone(),
+        reading,
+        backend.shutdown.clone(),
+    ))
+    .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let directory = ByMethod {
+        single: directory
+            .clone()
+            .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        bulk: directory.max_decoding_message_size(BULK_MESSAGE_BYTES_MAX),
+    };
+    let health = HealthService::server(graphs, backend.shutdown.clone(), SERVICES);
+    let mut routes = Routes::new(decision)
+        .add_service(directory)
+        .add_service(health);
+    match reflection() {
+        Ok(set) => {
+            routes = routes.add_service(set.0).add_service(set.1);
+        }
+        Err(error) => tracing::error!(error = %error, "reflection is not served"),
+    }
+    Routes::from(routes.into_axum_router().layer(GiveReasons)).prepare()
+}
+
+/// One service with two limits of messages: tonic knows one for all methods of a service.
+#[derive(Clone)]
+struct ByMethod<S> {
+    single: S,
+    bulk: S,
+}
+
+impl<S: NamedService> NamedService for ByMethod<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, B> Service<Request<B>> for ByMethod<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        match self.single.poll_ready(context) {
+            Poll::Ready(Ok(())) => self.bulk.poll_ready(context),
+            waiting_or_failed => waiting_or_failed,
+        }
+    }
+
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        let method = request.uri().path().rsplit('/').next();
+        if method.is_some_and(|method| BULK_METHODS.contains(&method)) {
+            self.bulk.call(request)
+        } else {
+            self.single.call(request)
+        }
+    }
+}
+
+type ReflectionError = tonic_reflection::server::Error;
+
+/// Both versions: older tools ask for v1alpha alone.
+fn reflection() -> Result<
+    (
+        tonic_reflection::server::v1::ServerReflectionServer<
+            impl tonic_reflection::server::v1::ServerReflection,
+        >,
+        tonic_reflection::server::v1alpha::ServerReflectionServer<
+            impl tonic_reflection::server::v1alpha::ServerReflection,
+        >,
+    ),
+    ReflectionError,
+> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that a generic client can print the details of an error.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok((builder().build_v1()?, builder().build_v1alpha()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_descriptors_can_be_reflected() {
+        assert!(reflection().is_ok());
+    }
+}
