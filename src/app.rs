@@ -86,7 +86,7 @@ impl App {
             Arc::clone(&clock),
             config.feed_poll_interval,
         );
-        let routes = grpc::server::routes(&Backend {
+        let routes = grpc::services::routes(&Backend {
             directory: directory.clone(),
             store: shared,
             clock,
