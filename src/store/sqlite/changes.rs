@@ -13,6 +13,9 @@ use crate::store::{Changes, Head, Nonce, StoreError};
 
 /// More keys than this are read faster by a fresh load.
 pub(super) const KEYS_MAX: usize = 50_000;
+/// One more than that tells that there are too many.
+#[expect(clippy::cast_possible_wrap, reason = "a small constant")]
+const KEYS_READ: i64 = KEYS_MAX as i64 + 1;
 
 pub(super) async fn changes_since(
     readers: &SqlitePool,
@@ -107,7 +110,7 @@ async fn changed_keys(
     )
     .bind(account.as_str())
     .bind(i64::try_from(after).unwrap_or(i64::MAX))
-    .bind(KEYS_MAX as i64 + 1)
+    .bind(KEYS_READ)
     .fetch_all(connection)
     .await
     .map_err(store_error)?;

@@ -337,7 +337,7 @@ impl At<'_> {
     pub(super) fn ids(
         self,
         column: &'static str,
-        texts: Vec<Text<'_>>,
+        texts: &[Text<'_>],
     ) -> Result<BTreeSet<Id>, StoreError> {
         texts.iter().map(|text| self.id(column, text)).collect()
     }
@@ -510,12 +510,12 @@ impl UserRow<'_> {
             super_admin: own.flag("super_admin", self.super_admin)?,
             partner_admin: own.flag("partner_admin", self.partner_admin)?,
             main_team: own.optional_id("main_team", self.main_team)?,
-            teams: at("user_team").ids("team_id", self.teams)?,
-            seats: at("user_seat").ids("seat", self.seats)?,
+            teams: at("user_team").ids("team_id", &self.teams)?,
+            seats: at("user_seat").ids("seat", &self.seats)?,
             person: own.optional_id("person", self.person)?,
             partner,
             permission_sets: at("user_permission_set")
-                .ids("permission_set_id", self.permission_sets)?,
+                .ids("permission_set_id", &self.permission_sets)?,
             grants: self
                 .grants
                 .into_iter()

@@ -90,7 +90,7 @@ impl ResourceRow<'_> {
                 resource_type: own.id("resource_type", &self.resource_type)?,
                 id: own.id("resource_id", &self.id)?,
             },
-            owners: at("resource_owner").ids("user_id", self.owners)?,
+            owners: at("resource_owner").ids("user_id", &self.owners)?,
             owning_team: own.optional_id("owning_team", self.owning_team)?,
             partitioned: own.flag("partitioned", self.partitioned)?,
             assignments: self
