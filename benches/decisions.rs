@@ -32,13 +32,22 @@ struct World {
 
 impl World {
     fn of(contacts: u32) -> Self {
-        let data_set = DataSet { users: USERS, contacts, seed: SEED };
+        let data_set = DataSet {
+            users: USERS,
+            contacts,
+            seed: SEED,
+        };
         let mut builder = GraphBuilder::default();
         for change in data_set.directory().expect("the data set's ids are valid") {
             push(&mut builder, change);
         }
         for index in 0..contacts {
-            push(&mut builder, data_set.make_contact(index).expect("the data set's ids are valid"));
+            push(
+                &mut builder,
+                data_set
+                    .make_contact(index)
+                    .expect("the data set's ids are valid"),
+            );
         }
         let graph = builder.finish().expect("the data set is a valid account");
         let mut numbers = Numbers::from_seed(SEED);
@@ -50,13 +59,25 @@ impl World {
             })
             .collect();
         let at = Timestamp::from_unix_micros(1_795_000_000_000_000).expect("a time in range");
-        Self { data_set, graph, questions, at }
+        Self {
+            data_set,
+            graph,
+            questions,
+            at,
+        }
     }
 
     fn decide(&self, question: &Question) -> Decision {
         let target = Target::Resource(&question.contact);
-        check(&self.graph, &question.user, RESOURCE_TYPE, question.action, target, self.at)
-            .expect("the catalog has the action")
+        check(
+            &self.graph,
+            &question.user,
+            RESOURCE_TYPE,
+            question.action,
+            target,
+            self.at,
+        )
+        .expect("the catalog has the action")
     }
 }
 
@@ -67,7 +88,10 @@ fn push(builder: &mut GraphBuilder, change: EntityChange) {
 }
 
 fn large() -> u32 {
-    std::env::var("AMBIT_BENCH_CONTACTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000)
+    std::env::var("AMBIT_BENCH_CONTACTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1_000_000)
 }
 
 fn decisions(criterion: &mut Criterion) {
@@ -79,7 +103,9 @@ fn decisions(criterion: &mut Criterion) {
             let mut at = 0usize;
             bencher.iter(|| {
                 let decision = world.decide(&world.questions[at % world.questions.len()]);
-                at = at.wrapping_mul(31).wrapping_add(17 + decision.reason as usize);
+                at = at
+                    .wrapping_mul(31)
+                    .wrapping_add(17 + decision.reason as usize);
             });
         });
         // Questions one after the other, as the processor overlaps them.
@@ -97,9 +123,18 @@ fn decisions(criterion: &mut Criterion) {
             bencher.iter(|| {
                 at = (at + 100) % (world.questions.len() - 100);
                 let questions = &world.questions[at..at + 100];
-                let set = AccessSet::new(&world.graph, &questions[0].user, RESOURCE_TYPE, "view", world.at)
-                    .expect("the catalog has the action");
-                questions.iter().filter(|question| set.decide(Target::Resource(&question.contact)).is_allow()).count()
+                let set = AccessSet::new(
+                    &world.graph,
+                    &questions[0].user,
+                    RESOURCE_TYPE,
+                    "view",
+                    world.at,
+                )
+                .expect("the catalog has the action");
+                questions
+                    .iter()
+                    .filter(|question| set.decide(Target::Resource(&question.contact)).is_allow())
+                    .count()
             });
         });
         group.finish();
@@ -109,7 +144,8 @@ fn decisions(criterion: &mut Criterion) {
 fn lists(criterion: &mut Criterion) {
     let world = World::of(large());
     let list = |user: &str| {
-        let set = AccessSet::new(&world.graph, user, RESOURCE_TYPE, "view", world.at).expect("a known action");
+        let set = AccessSet::new(&world.graph, user, RESOURCE_TYPE, "view", world.at)
+            .expect("a known action");
         set.accessible(Narrowing::default())
     };
     let widest = (1..USERS)
@@ -118,9 +154,14 @@ fn lists(criterion: &mut Criterion) {
         .expect("there are users");
     let mut group = criterion.benchmark_group("list");
     group.sample_size(20);
-    for (name, user) in [("super_admin", world.data_set.user(0)), ("widest_other", widest)] {
+    for (name, user) in [
+        ("super_admin", world.data_set.user(0)),
+        ("widest_other", widest),
+    ] {
         group.throughput(Throughput::Elements(list(&user).total()));
-        group.bench_function(format!("{name}/bitmap"), |bencher| bencher.iter(|| list(&user).total()));
+        group.bench_function(format!("{name}/bitmap"), |bencher| {
+            bencher.iter(|| list(&user).total())
+        });
         group.bench_function(format!("{name}/ids"), |bencher| {
             bencher.iter(|| list(&user).ids().map(str::len).sum::<usize>());
         });
@@ -131,21 +172,32 @@ fn lists(criterion: &mut Criterion) {
 fn changes(criterion: &mut Criterion) {
     let world = World::of(large());
     let moved = |index: u32| {
-        let change = world.data_set.make_contact(index).expect("the data set's ids are valid");
+        let change = world
+            .data_set
+            .make_contact(index)
+            .expect("the data set's ids are valid");
         let EntityChange::Put(Entity::Resource(mut contact, _)) = change else {
             panic!("a contact is a resource");
         };
         let owner = world.data_set.user(index.wrapping_mul(7) % USERS);
-        contact.owners = [Id::parse(&owner).expect("a valid id")].into_iter().collect();
+        contact.owners = [Id::parse(&owner).expect("a valid id")]
+            .into_iter()
+            .collect();
         EntityChange::Put(Entity::Resource(contact, None))
     };
     let mut group = criterion.benchmark_group("apply");
     group.sample_size(20);
     for count in [1u32, 1_000] {
-        let batch: Vec<EntityChange> = (0..count).map(|at| moved(at * 911 % world.data_set.contacts)).collect();
+        let batch: Vec<EntityChange> = (0..count)
+            .map(|at| moved(at * 911 % world.data_set.contacts))
+            .collect();
         group.throughput(Throughput::Elements(u64::from(count)));
         group.bench_function(format!("{count}_changes"), |bencher| {
-            bencher.iter_batched(|| world.graph.clone(), |graph| graph.apply(&batch), BatchSize::SmallInput);
+            bencher.iter_batched(
+                || world.graph.clone(),
+                |graph| graph.apply(&batch),
+                BatchSize::SmallInput,
+            );
         });
     }
     group.finish();
@@ -153,8 +205,16 @@ fn changes(criterion: &mut Criterion) {
 
 fn builds(criterion: &mut Criterion) {
     const CONTACTS: u32 = 100_000;
-    let data_set = DataSet { users: USERS, contacts: CONTACTS, seed: SEED };
-    let contacts = (0..CONTACTS).map(|index| data_set.make_contact(index).expect("the data set's ids are valid"));
+    let data_set = DataSet {
+        users: USERS,
+        contacts: CONTACTS,
+        seed: SEED,
+    };
+    let contacts = (0..CONTACTS).map(|index| {
+        data_set
+            .make_contact(index)
+            .expect("the data set's ids are valid")
+    });
     let mut changes = data_set.directory().expect("the data set's ids are valid");
     changes.extend(contacts);
     // In the order of a load.
@@ -163,14 +223,18 @@ fn builds(criterion: &mut Criterion) {
         _ => None,
     });
     let mut group = criterion.benchmark_group("build");
-    group.sample_size(10).measurement_time(Duration::from_secs(10));
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(10));
     group.throughput(Throughput::Elements(u64::from(CONTACTS)));
     group.bench_function("100000_contacts", |bencher| {
         bencher.iter_batched(
             || changes.clone(),
             |changes| {
                 let mut builder = GraphBuilder::default();
-                changes.into_iter().for_each(|change| push(&mut builder, change));
+                changes
+                    .into_iter()
+                    .for_each(|change| push(&mut builder, change));
                 builder.finish()
             },
             BatchSize::PerIteration,
