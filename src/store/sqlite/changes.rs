@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Row, SqliteConnection};
 
 use super::error::{inconsistent, store_error};
 use super::read;
@@ -119,9 +119,9 @@ async fn changed_keys(
     }
     let mut keys = BTreeSet::new();
     for row in &rows {
-        let kind: &str = row.try_get(0).map_err(store_error)?;
-        let resource_type: &str = row.try_get(1).map_err(store_error)?;
-        let id: &str = row.try_get(2).map_err(store_error)?;
+        let kind = read::text(row, 0, "change_log", "kind")?;
+        let resource_type = read::text(row, 1, "change_log", "resource_type")?;
+        let id = read::text(row, 2, "change_log", "id")?;
         if kind == "reload" {
             return Ok(None);
         }

@@ -58,6 +58,18 @@ pub(super) fn head_of(row: &SqliteRow, account: &str) -> Result<Head, StoreError
     })
 }
 
+/// A column of text, which a plain writer may have made of bytes that are none.
+pub(super) fn text<'r>(
+    row: &'r SqliteRow,
+    index: usize,
+    table: &'static str,
+    column: &'static str,
+) -> Result<&'r str, StoreError> {
+    let bytes: &[u8] = row.try_get(index).map_err(store_error)?;
+    std::str::from_utf8(bytes)
+        .map_err(|error| inconsistent(table, column, String::from_utf8_lossy(bytes), error))
+}
+
 /// The present state of the named entities, those that exist, in the order of a snapshot. No
 /// attributes.
 pub(super) async fn entities(
