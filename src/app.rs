@@ -19,6 +19,7 @@ use crate::feed::Feed;
 use crate::graph_cache::{CacheLimits, GraphCache};
 use crate::grpc::server::{Backend, ServerLimits};
 use crate::shutdown::Shutdown;
+pub use crate::store::sqlite::Examination as StoreExamination;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 use crate::{grpc, http};
@@ -202,10 +203,25 @@ impl DirectStore {
         })
     }
 
+    /// The store beneath, for whole entities that need no planning.
+    pub fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
     /// Leaves the file as it should be found by the next one.
     pub async fn close(self) {
         self.store.close().await;
     }
+}
+
+/// What is in a data directory, without changing it; `None`: no database yet.
+pub async fn examine_store(data_dir: &Path) -> Result<Option<StoreExamination>, AppError> {
+    SqliteStore::examine(data_dir)
+        .await
+        .map_err(|source| AppError::Store {
+            data_dir: data_dir.display().to_string(),
+            source,
+        })
 }
 
 /// A part of the server that runs until it is told to end.

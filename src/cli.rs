@@ -9,18 +9,24 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod answer;
+pub mod apply;
 pub mod batch_check;
 pub mod bench;
 pub mod check;
 pub mod completions;
 pub mod connection;
+pub mod destination;
+pub mod doctor;
 pub mod documents;
 pub mod error;
 pub mod explain;
+pub mod export;
 pub mod filter;
 pub mod list;
 pub mod output;
 pub mod question;
+pub mod serve;
+pub mod settings;
 pub mod test;
 pub mod who;
 
@@ -55,6 +61,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve decisions over gRPC
+    Serve(Box<serve::Arguments>),
+    /// Write account documents to a server or a store
+    Apply(apply::Arguments),
+    /// Write an account out as a document
+    Export(export::Arguments),
     /// Run the cases of account documents, without server and database
     Test(test::Arguments),
     /// Ask whether a user may do an action
@@ -69,6 +81,10 @@ enum Command {
     Who(who::Arguments),
     /// Say why a user may or may not do an action
     Explain(explain::Arguments),
+    /// Check configuration, data directory, server, clock and limits
+    Doctor(Box<doctor::Arguments>),
+    /// Measure checks, batches and lists, beside the ceiling of the same stack
+    Bench(bench::Arguments),
     /// Write the completions of a shell
     Completions(completions::Arguments),
 }
@@ -102,6 +118,9 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
     match command {
+        Command::Serve(arguments) => serve::run(&arguments, output),
+        Command::Apply(arguments) => block_on(apply::run(arguments, output)),
+        Command::Export(arguments) => block_on(export::run(arguments, output)),
         Command::Test(arguments) => test::run(&arguments, output),
         Command::Check(arguments) => block_on(check::run(arguments, output)),
         Command::BatchCheck(arguments) => block_on(batch_check::run(arguments, output)),
@@ -109,6 +128,8 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Filter(arguments) => block_on(filter::run(arguments, output)),
         Command::Who(arguments) => block_on(who::run(arguments, output)),
         Command::Explain(arguments) => block_on(explain::run(arguments, output)),
+        Command::Doctor(arguments) => block_on(doctor::run(&arguments, output)),
+        Command::Bench(arguments) => bench::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, output),
     }
 }

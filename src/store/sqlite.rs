@@ -9,6 +9,7 @@
 mod apply;
 mod changes;
 mod error;
+mod examine;
 mod open;
 mod read;
 mod resources;
@@ -19,7 +20,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow};
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Row, SqliteConnection};
 
 use self::error::{inconsistent, store_error};
 use super::{
@@ -27,6 +28,8 @@ use super::{
     Store, StoreError, StoreIdentity, Write,
 };
 use crate::authz::model::{Attributes, Id, ResourceKey};
+
+pub use self::examine::Examination;
 
 /// A store in a file; cheap to clone, all clones share the connections.
 #[derive(Clone)]
@@ -54,6 +57,14 @@ impl SqliteStore {
             readers: opened.readers,
             options: opened.options,
         })
+    }
+
+    /// Looks at the file in a directory without changing or migrating it; `None`: there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the file can't be read, or is no database.
+    pub async fn examine(data_dir: &Path) -> Result<Option<Examination>, StoreError> {
+        examine::examine(data_dir).await
     }
 
     /// Waits for running calls and closes the file, which leaves no write-ahead log behind where
@@ -186,7 +197,7 @@ impl Store for SqliteStore {
 
 /// From a row of revision, nonce and account id.
 fn summary(row: &SqliteRow) -> Result<AccountSummary, StoreError> {
-    let id = read::text(row, 2, "account_head", "account_id")?;
+    let id: &str = row.try_get(2).map_err(store_error)?;
     Ok(AccountSummary {
         id: Id::parse(id).map_err(|error| inconsistent("account_head", "account_id", id, error))?,
         head: read::head_of(row, id)?,

@@ -13,15 +13,15 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use super::error::{inconsistent, store_error};
 use crate::store::{StoreError, StoreIdentity};
 
-const DATABASE_FILE: &str = "ambit.db";
+pub(super) const DATABASE_FILE: &str = "ambit.db";
 /// Held while a process creates or migrates the file, so that two that start together don't both.
 const LOCK_FILE: &str = "ambit.lock";
 
 /// "ambt", so that `file` and other tools can tell whose database this is.
-const APPLICATION_ID: i64 = 0x616d_6274;
+pub(super) const APPLICATION_ID: i64 = 0x616d_6274;
 
 /// How long a writer waits for another process's transaction before it gives up.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call waits for a connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS_MAX: u32 = 8;
@@ -110,11 +110,7 @@ async fn locked(data_dir: PathBuf) -> Result<File, StoreError> {
 /// Brings an older or empty file to the schema of this version, and refuses every other.
 async fn migrate(path: &Path) -> Result<(), StoreError> {
     let mut connection = plain_options(path).connect().await.map_err(store_error)?;
-    let newest = MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0);
+    let newest = newest_schema();
     let stored = pragma(&mut connection, "PRAGMA user_version").await?;
     let application = pragma(&mut connection, "PRAGMA application_id").await?;
     let tables = pragma(&mut connection, "SELECT count(*) FROM sqlite_schema").await?;
@@ -138,6 +134,15 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         set_pragma(&mut connection, "user_version", newest).await?;
     }
     connection.close().await.map_err(store_error)
+}
+
+/// The schema that this version writes.
+pub(super) fn newest_schema() -> i64 {
+    MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0)
 }
 
 async fn pragma(connection: &mut SqliteConnection, sql: &'static str) -> Result<i64, StoreError> {
@@ -176,10 +181,6 @@ fn migrate_error(error: MigrateError) -> StoreError {
 }
 
 /// Made once for each database: of two processes that create it together, one makes it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a new database is told from all others by what the system says is random"
-)]
 async fn identity(writer: &SqlitePool) -> Result<StoreIdentity, StoreError> {
     let random = |error: getrandom::Error| StoreError::Unavailable(Box::new(error));
     let (mut epoch, mut token_key) = ([0; 8], [0; 32]);

@@ -1,0 +1,438 @@
+//! Where whole accounts are written to and read from: a server, or a store beside it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use prost::Message;
+use tokio_stream::iter;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::app::DirectStore;
+use crate::authz::change::{self, Change, ChangeLine};
+use crate::authz::model::{Entity, EntityChange, EntityKey, Id};
+use crate::clock::SystemClock;
+use crate::directory::{ApplyChanges, Directory, DirectoryError};
+use crate::graph_cache::ReadError;
+use crate::grpc::convert;
+use crate::grpc::wire;
+use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
+use crate::revision::RevisionToken;
+
+use super::connection::{self, ServerArgs};
+use super::error::CliError;
+
+/// Bytes of changes in one message: below the 4 MiB that a server takes, with room for the last.
+const MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// `--server` or `--data-dir`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DestinationArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Work on the database in this directory instead of a server; one may be running on it
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Comes with the support of PostgreSQL
+    #[arg(long, value_name = "URL", hide = true)]
+    database_url: Option<String>,
+}
+
+pub enum Destination {
+    Server(DirectoryServiceClient<Channel>),
+    Store(DirectStore),
+}
+
+/// An account as it stands.
+#[derive(Debug)]
+pub struct Present {
+    /// The account entity first.
+    pub entities: Vec<Entity>,
+    /// The token of the revision.
+    pub revision: String,
+}
+
+/// What a write came to.
+#[derive(Debug)]
+pub struct Written {
+    /// Empty for a dry run on an account that is not there.
+    pub revision: String,
+    pub lines: Vec<WrittenLine>,
+}
+
+/// What was done to one entity.
+#[derive(Debug, serde::Serialize)]
+pub struct WrittenLine {
+    pub verb: String,
+    pub kind: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource_type: String,
+    pub id: String,
+    pub fields: Vec<String>,
+}
+
+/// Why an account was not written.
+#[derive(Debug)]
+pub enum WriteError {
+    /// Somebody else was faster: read the account again, then write anew.
+    Aborted(CliError),
+    /// The change with this index can't be made.
+    Change {
+        index: usize,
+        error: CliError,
+    },
+    Other(CliError),
+}
+
+impl From<CliError> for WriteError {
+    fn from(error: CliError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl DestinationArgs {
+    /// `create` makes the directory of a store that is not there.
+    pub async fn open(&self, create: bool) -> Result<Destination, CliError> {
+        if self.database_url.is_some() {
+            return Err(CliError::usage(
+                "--database-url is not available: PostgreSQL comes with a later version; name the directory of the embedded database with --data-dir, or a server with --server",
+            ));
+        }
+        match &self.data_dir {
+            None => Ok(Destination::Server(self.server.directory().await?)),
+            Some(directory) => open_store(directory, create).await.map(Destination::Store),
+        }
+    }
+}
+
+async fn open_store(directory: &Path, create: bool) -> Result<DirectStore, CliError> {
+    if !create && !directory.is_dir() {
+        return Err(CliError::usage(format!(
+            "there is no directory {}; name the one that the server was started with",
+            directory.display()
+        )));
+    }
+    DirectStore::open(directory, Arc::new(SystemClock::new()))
+        .await
+        .map_err(CliError::refused)
+}
+
+impl Destination {
+    /// Leaves a store as the next one should find it.
+    pub async fn close(self) {
+        match self {
+            Self::Server(_) => {}
+            Self::Store(store) => store.close().await,
+        }
+    }
+
+    /// The whole account; `None` if there is none.
+    pub async fn read(&mut self, account: &Id) -> Result<Option<Present>, CliError> {
+        match self {
+            Self::Server(client) => read_server(client, account).await,
+            Self::Store(store) => read_store(&store.directory, account).await,
+        }
+    }
+
+    /// All changes in one transaction.
+    pub async fn write(
+        &mut self,
+        account: &Id,
+        changes: Vec<Change>,
+        expected: Option<&str>,
+        dry_run: bool,
+    ) -> Result<Written, WriteError> {
+        match self {
+            Self::Server(client) => {
+                write_server(client, account, &changes, expected, dry_run).await
+            }
+            Self::Store(store) => {
+                write_store(&store.directory, account, changes, expected, dry_run).await
+            }
+        }
+    }
+}
+
+async fn read_server(
+    client: &mut DirectoryServiceClient<Channel>,
+    account: &Id,
+) -> Result<Option<Present>, CliError> {
+    let request = wire::ExportAccountRequest {
+        account_id: account.to_string(),
+    };
+    let mut chunks = match client.export_account(request).await {
+        Ok(response) => response.into_inner(),
+        Err(status) if status.code() == Code::NotFound => return Ok(None),
+        Err(status) => return Err(connection::refused(&status)),
+    };
+    let mut changes = Vec::new();
+    let mut revision = String::new();
+    loop {
+        let chunk = match chunks.message().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(status) if status.code() == Code::NotFound => return Ok(None),
+            Err(status) => return Err(connection::refused(&status)),
+        };
+        if !chunk.revision.is_empty() {
+            revision = chunk.revision;
+        }
+        for change in chunk.changes {
+            changes.push(change_from_wire(change)?);
+        }
+    }
+    Ok(Some(Present {
+        entities: entities_of(account, &changes)?,
+        revision,
+    }))
+}
+
+fn change_from_wire(change: wire::Change) -> Result<Change, CliError> {
+    convert::change_from_wire(change, convert::Path::root("changes")).map_err(|failure| {
+        CliError::refused(format!(
+            "the server's export can't be read: {}; it may be newer than this command, update it",
+            failure.message
+        ))
+    })
+}
+
+/// An export is a list of changes that makes the account; planned on nothing it is the account.
+fn entities_of(account: &Id, changes: &[Change]) -> Result<Vec<Entity>, CliError> {
+    let planned = change::plan(account, None, changes).map_err(|error| {
+        CliError::refused(format!("the server's export is not an account: {error}"))
+    })?;
+    Ok(planned
+        .changes
+        .into_iter()
+        .filter_map(|change| match change {
+            EntityChange::Put(entity) => Some(entity),
+            EntityChange::Delete(_) => None,
+        })
+        .collect())
+}
+
+async fn read_store(directory: &Directory, account: &Id) -> Result<Option<Present>, CliError> {
+    let mut snapshot = match directory.export(account).await {
+        Ok(snapshot) => snapshot,
+        Err(DirectoryError::Read(ReadError::UnknownAccount(_))) => return Ok(None),
+        Err(error) => return Err(CliError::refused(error)),
+    };
+    let mut entities = Vec::new();
+    while let Some(chunk) = snapshot.chunks.recv().await {
+        entities.extend(chunk.map_err(CliError::refused)?);
+    }
+    let revision = directory.graphs().token(account, snapshot.head).encode();
+    Ok(Some(Present { entities, revision }))
+}
+
+async fn write_server(
+    client: &mut DirectoryServiceClient<Channel>,
+    account: &Id,
+    changes: &[Change],
+    expected: Option<&str>,
+    dry_run: bool,
+) -> Result<Written, WriteError> {
+    let header = wire::ApplyChangesRequest {
+        account_id: account.to_string(),
+        idempotency_key: String::new(),
+        expected_revision: expected.unwrap_or_default().to_owned(),
+        dry_run,
+        actor_user_id: String::new(),
+        changes: Vec::new(),
+    };
+    let response = client
+        .apply_changes(iter(messages(header, changes)))
+        .await
+        .map_err(|status| write_error(&status))?
+        .into_inner();
+    Ok(Written {
+        revision: response.revision,
+        lines: response.summary.into_iter().map(line_from_wire).collect(),
+    })
+}
+
+/// The header in the first message, the changes in messages of about [`MESSAGE_BYTES`].
+fn messages(
+    header: wire::ApplyChangesRequest,
+    changes: &[Change],
+) -> Vec<wire::ApplyChangesRequest> {
+    let mut messages = Vec::new();
+    let mut message = header;
+    let mut bytes = 0;
+    for change in changes {
+        let change = convert::change_to_wire(change);
+        bytes += change.encoded_len();
+        message.changes.push(change);
+        if bytes >= MESSAGE_BYTES {
+            messages.push(std::mem::take(&mut message));
+            bytes = 0;
+        }
+    }
+    if messages.is_empty() || !message.changes.is_empty() {
+        messages.push(message);
+    }
+    messages
+}
+
+fn write_error(status: &tonic::Status) -> WriteError {
+    let error = connection::refused(status);
+    if status.code() == Code::Aborted {
+        return WriteError::Aborted(error);
+    }
+    match connection::wrong_field(status).and_then(|field| change_index(&field)) {
+        Some(index) => WriteError::Change { index, error },
+        None => WriteError::Other(error),
+    }
+}
+
+/// The index in a path such as `changes[3].put_user.main_team`.
+fn change_index(field: &str) -> Option<usize> {
+    let (index, _) = field.strip_prefix("changes[")?.split_once(']')?;
+    index.parse().ok()
+}
+
+fn line_from_wire(line: wire::ChangeLine) -> WrittenLine {
+    let entity = line.entity.unwrap_or_default();
+    WrittenLine {
+        verb: line.verb,
+        kind: match entity.kind() {
+            wire::EntityKind::Account => "account",
+            wire::EntityKind::Team => "team",
+            wire::EntityKind::PermissionSet => "permission_set",
+            wire::EntityKind::User => "user",
+            wire::EntityKind::AccessGroup => "access_group",
+            wire::EntityKind::Resource => "resource",
+            wire::EntityKind::Segment => "segment",
+            wire::EntityKind::Unspecified => "entity",
+        },
+        resource_type: entity.resource_type,
+        id: entity.id,
+        fields: line.fields,
+    }
+}
+
+async fn write_store(
+    directory: &Directory,
+    account: &Id,
+    changes: Vec<Change>,
+    expected: Option<&str>,
+    dry_run: bool,
+) -> Result<Written, WriteError> {
+    let expected = expected
+        .map(|token| RevisionToken::decode(token).map_err(CliError::usage))
+        .transpose()?;
+    let applied = directory
+        .apply_changes(ApplyChanges {
+            account: account.clone(),
+            changes,
+            expected,
+            idempotency: None,
+            dry_run,
+        })
+        .await
+        .map_err(store_write_error)?;
+    let revision = applied
+        .head
+        .map(|head| directory.graphs().token(account, head).encode());
+    Ok(Written {
+        revision: revision.unwrap_or_default(),
+        lines: applied.lines.into_iter().map(line_from_core).collect(),
+    })
+}
+
+fn store_write_error(error: DirectoryError) -> WriteError {
+    match error {
+        DirectoryError::ExpectedRevision | DirectoryError::Contended => {
+            WriteError::Aborted(CliError::refused(error))
+        }
+        DirectoryError::Change(change) => WriteError::Change {
+            index: change.index,
+            error: CliError::refused(format!("{}: {}", change.field, change.problem)),
+        },
+        error @ (DirectoryError::Read(_)
+        | DirectoryError::AlreadyExists(_)
+        | DirectoryError::Unusable(_)
+        | DirectoryError::IdempotencyKeyReused(_)
+        | DirectoryError::Store(_)) => WriteError::Other(CliError::refused(error)),
+    }
+}
+
+fn line_from_core(line: ChangeLine) -> WrittenLine {
+    let (kind, resource_type, id) = match line.entity {
+        EntityKey::Account => ("account", String::new(), String::new()),
+        EntityKey::Team(id) => ("team", String::new(), id.to_string()),
+        EntityKey::PermissionSet(id) => ("permission_set", String::new(), id.to_string()),
+        EntityKey::User(id) => ("user", String::new(), id.to_string()),
+        EntityKey::AccessGroup(id) => ("access_group", String::new(), id.to_string()),
+        EntityKey::Resource(key) => (
+            "resource",
+            key.resource_type.to_string(),
+            key.id.to_string(),
+        ),
+        EntityKey::Segment(id) => ("segment", String::new(), id.to_string()),
+    };
+    WrittenLine {
+        verb: line.verb.to_owned(),
+        kind,
+        resource_type,
+        id,
+        fields: line.fields.iter().map(|&field| field.to_owned()).collect(),
+    }
+}
+
+/// `update user lena: main_team, grants`
+impl std::fmt::Display for WrittenLine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}", self.verb, self.kind)?;
+        if !self.resource_type.is_empty() {
+            write!(formatter, " {}/{}", self.resource_type, self.id)?;
+        } else if !self.id.is_empty() {
+            write!(formatter, " {}", self.id)?;
+        }
+        if !self.fields.is_empty() {
+            write!(formatter, ": {}", self.fields.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_goes_out_with_the_first_message_only_and_also_alone() {
+        let header = || wire::ApplyChangesRequest {
+            account_id: "acme".to_owned(),
+            ..Default::default()
+        };
+        let none = messages(header(), &[]);
+        assert_eq!(none.len(), 1);
+        let id = |index: usize| Id::parse(&format!("{index:0200}")).unwrap();
+        let changes: Vec<Change> = (0..12_000)
+            .map(|index| Change::PutAccessGroup(id(index)))
+            .collect();
+        let several = messages(header(), &changes);
+        assert!(several.len() > 1);
+        assert_eq!(several[0].account_id, "acme");
+        assert!(
+            several[1..]
+                .iter()
+                .all(|message| message.account_id.is_empty())
+        );
+        let sent: usize = several.iter().map(|message| message.changes.len()).sum();
+        assert_eq!(sent, 12_000);
+        assert!(
+            several
+                .iter()
+                .all(|message| message.encoded_len() < 4 << 20)
+        );
+    }
+
+    #[test]
+    fn a_field_tells_the_index_of_its_change() {
+        assert_eq!(change_index("changes[12].put_user.main_team"), Some(12));
+        assert_eq!(change_index("account_id"), None);
+        assert_eq!(change_index("changes[x]"), None);
+    }
+}
