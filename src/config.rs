@@ -17,6 +17,9 @@ pub const DEFAULT_FILE: &str = "ambit.toml";
 
 const ENVIRONMENT_PREFIX: &str = "AMBIT_";
 
+/// Names the file where no flag does.
+const FILE_VARIABLE: &str = "AMBIT_CONFIG";
+
 /// Variables of the client commands, which are no settings of the server.
 const CLIENT_VARIABLES: &[&str] = &["AMBIT_SERVER"];
 
@@ -224,7 +227,8 @@ pub fn variable_of(key: &str) -> String {
 
 impl Config {
     /// Reads the settings: `flags` by key as given on the command line, `environment` as the
-    /// process has it, and the file, which must exist only if it is named.
+    /// process has it, and the file, which must exist only if it is named (by `file`, or by
+    /// `AMBIT_CONFIG`).
     pub fn load(
         flags: &BTreeMap<String, String>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -234,8 +238,9 @@ impl Config {
             .into_iter()
             .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
             .collect();
+        let named = environment.get(FILE_VARIABLE).map(PathBuf::from);
         let layers = Layers {
-            file: read_file(file)?,
+            file: read_file(file.or(named.as_deref()))?,
             flags,
             environment: &environment,
         };
@@ -473,7 +478,7 @@ fn ignored(environment: &BTreeMap<String, String>) -> Vec<String> {
         .keys()
         .filter(|name| {
             !CLIENT_VARIABLES.contains(&name.as_str())
-                && name.as_str() != variable_of("config")
+                && name.as_str() != FILE_VARIABLE
                 && !KEYS.iter().any(|known| variable_of(known.name) == **name)
         })
         .cloned()

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authz::change::{self, AccountPatch, Change, ChangeError, ChangeLine, ChangeProblem};
+use crate::authz::change::{
+    self, AccountPatch, Change, ChangeError, ChangeLine, ChangeProblem, ChangeSet,
+};
 use crate::authz::graph::{GraphBuilder, GraphError};
 use crate::authz::model::{EntityChange, Id};
 use crate::clock::Clock;
@@ -117,8 +119,7 @@ enum Precondition {
 /// A planned write: what to store, and on top of what.
 struct Planned {
     expected: Option<Head>,
-    changes: Vec<EntityChange>,
-    lines: Vec<ChangeLine>,
+    set: ChangeSet,
 }
 
 impl Directory {
@@ -268,11 +269,13 @@ impl Directory {
             return Ok(applied);
         }
         check(precondition, &request.account, present.as_deref())?;
-        let planned = plan(Arc::clone(request), present).await?;
+        let mut planned = plan(Arc::clone(request), present).await?;
+        self.settle_attributes(&request.account, &mut planned.set)
+            .await?;
         if request.dry_run {
             return Ok(Applied {
                 head: planned.expected,
-                lines: planned.lines,
+                lines: planned.set.summary,
                 replayed: false,
             });
         }
@@ -282,7 +285,7 @@ impl Directory {
             .apply(Write {
                 account: &request.account,
                 expected: planned.expected,
-                changes: &planned.changes,
+                changes: &planned.set.changes,
                 idempotency: idempotency.map(|idempotency| self.key(idempotency)),
             })
             .await?;
@@ -292,9 +295,23 @@ impl Directory {
         }
         Ok(Applied {
             head: Some(head),
-            lines: planned.lines,
+            lines: planned.set.summary,
             replayed: false,
         })
+    }
+
+    /// Takes attributes that are stored just so out of a plan: the graph doesn't hold any. Where
+    /// the account has moved on since the plan, the store answers the write with a conflict.
+    async fn settle_attributes(
+        &self,
+        account: &Id,
+        set: &mut ChangeSet,
+    ) -> Result<(), DirectoryError> {
+        let keys = set.attribute_keys();
+        if !keys.is_empty() {
+            set.settle_attributes(self.store.attributes(account, &keys).await?);
+        }
+        Ok(())
     }
 
     /// The account as the store has it now; `None` if it has none.
@@ -396,11 +413,7 @@ async fn plan(
             }
         }
         .map_err(DirectoryError::Unusable)?;
-        Ok(Planned {
-            expected,
-            changes: set.changes,
-            lines: set.summary,
-        })
+        Ok(Planned { expected, set })
     })
     .await?
 }

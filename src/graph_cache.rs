@@ -265,6 +265,15 @@ impl GraphCache {
         self.inner.limits
     }
 
+    /// Bytes of all cached graphs together, as they were last weighed.
+    pub async fn bytes(&self) -> u64 {
+        self.inner.accounts.run_pending_tasks().await;
+        self.inner
+            .accounts
+            .weighted_size()
+            .saturating_mul(WEIGHT_UNIT_BYTES)
+    }
+
     /// Loads from the store since the start, failed ones included.
     pub fn loads_begun(&self) -> u64 {
         self.inner.loads_begun.load(Ordering::SeqCst)

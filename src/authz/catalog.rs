@@ -8,8 +8,9 @@
 //! gives the canonical action (`bulk_delete` gives `delete`), so everything behind it speaks of
 //! actions that have a rule.
 
-use std::collections::HashMap;
 use std::fmt;
+
+use hashbrown::HashMap;
 
 use super::decision::{Presentation, UnknownName};
 use super::model::{Id, PermissionKey};

@@ -104,12 +104,18 @@ fn a_broken_or_absent_file_says_which_and_where() {
     let error = load(&[], &[], Some("data_dir = ")).unwrap_err();
     assert!(error.contains("`FILE` is not valid TOML"), "{error}");
     assert!(error.contains("line 1"), "{error}");
-    let error = Config::load(&BTreeMap::new(), [], Some(Path::new("/nowhere/ambit.toml")));
-    let error = error.unwrap_err().to_string();
-    assert!(
-        error.contains("`/nowhere/ambit.toml` can't be read"),
-        "{error}"
-    );
+    let nowhere = "/nowhere/ambit.toml";
+    let variable = ("AMBIT_CONFIG".to_owned(), nowhere.to_owned());
+    for error in [
+        Config::load(&BTreeMap::new(), [], Some(Path::new(nowhere))),
+        Config::load(&BTreeMap::new(), [variable], None),
+    ] {
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("`/nowhere/ambit.toml` can't be read"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

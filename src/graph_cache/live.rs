@@ -14,6 +14,9 @@ use crate::store::{Head, Nonce};
 /// Heads that are remembered, so that a token of the recent past costs no query.
 const RECENT_HEADS_MAX: usize = 1_024;
 
+/// What an account costs beside its graph: itself, its entry in the cache, its recent heads.
+const OVERHEAD_BYTES: u64 = 1_024;
+
 /// Growth since the last weighing that moka is told about: an eighth, and at least this much.
 const GROWTH_BYTES_MIN: u64 = 64 * 1_024;
 
@@ -167,7 +170,9 @@ impl LiveAccount {
     }
 
     fn bytes(&self) -> u64 {
-        u64::try_from(self.snapshot.load().graph.bytes()).unwrap_or(u64::MAX)
+        u64::try_from(self.snapshot.load().graph.bytes())
+            .unwrap_or(u64::MAX)
+            .saturating_add(OVERHEAD_BYTES)
     }
 
     fn lock_known_heads(&self) -> MutexGuard<'_, KnownHeads> {

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow};
-use sqlx::{ConnectOptions, Row, SqliteConnection};
+use sqlx::{ConnectOptions, SqliteConnection};
 
 use self::error::{inconsistent, store_error};
 use super::{
@@ -197,7 +197,7 @@ impl Store for SqliteStore {
 
 /// From a row of revision, nonce and account id.
 fn summary(row: &SqliteRow) -> Result<AccountSummary, StoreError> {
-    let id: &str = row.try_get(2).map_err(store_error)?;
+    let id = read::text(row, 2, "account_head", "account_id")?;
     Ok(AccountSummary {
         id: Id::parse(id).map_err(|error| inconsistent("account_head", "account_id", id, error))?,
         head: read::head_of(row, id)?,

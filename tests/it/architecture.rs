@@ -135,7 +135,7 @@ const EMPTY_NAMES: &[&str] = &[
 /// A file with more lines of product code asks for a cut.
 const FILE_LINES_MAX: usize = 650;
 /// Tests may be longer: a table of cases is read by its rows.
-const TEST_FILE_LINES_MAX: usize = 1_600;
+const TEST_FILE_LINES_MAX: usize = 1_000;
 
 /// The attribute of a test module, or of a file that is one.
 fn begins_tests(line: &str) -> bool {

@@ -1,6 +1,8 @@
 //! From the YAML form to dense tables; everything that a catalog may contradict is refused here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
 
 use super::source::{CatalogSource, Holder, Levels, NoView, ReservedSource, TypeSource};
 use super::{

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use roaring::RoaringBitmap;
+use smallvec::SmallVec;
 
 use super::GraphError;
 use super::cow::CowVec;
@@ -99,33 +100,45 @@ impl AllPostings {
         }
     }
 
-    /// Adds a living row's facts, or takes them away.
-    fn mark(&mut self, ordinal: u32, facts: &Facts, add: bool) {
-        let set = |bitmap: &mut Arc<RoaringBitmap>, condition: bool| {
-            if condition && bitmap.contains(ordinal) != add {
+    /// Follows a row from its facts before to those after; `None`: it is not alive. Only what
+    /// differs is touched, since each touch may copy a bitmap that another snapshot shares.
+    fn replace(&mut self, ordinal: u32, before: Option<&Facts>, after: Option<&Facts>) {
+        let flags: [(&mut Arc<RoaringBitmap>, fn(&Facts) -> bool); 5] = [
+            (&mut self.alive, |_| true),
+            (&mut self.partitioned, |facts| facts.partitioned),
+            (&mut self.has_owner, |facts| !facts.owners.is_empty()),
+            (&mut self.has_owning_team, |facts| {
+                facts.owning_team.is_some()
+            }),
+            (&mut self.timed, Facts::is_timed),
+        ];
+        for (bitmap, holds) in flags {
+            let add = after.is_some_and(holds);
+            if before.is_some_and(holds) != add {
                 flip(Arc::make_mut(bitmap), ordinal, add);
             }
-        };
-        set(&mut self.alive, true);
-        set(&mut self.partitioned, facts.partitioned);
-        set(&mut self.has_owner, !facts.owners.is_empty());
-        set(&mut self.has_owning_team, facts.owning_team.is_some());
-        set(&mut self.timed, facts.is_timed());
-        for owner in &facts.owners {
-            self.owners
-                .edit(*owner, |bitmap| flip(bitmap, ordinal, add));
         }
-        if let Some(team) = facts.owning_team {
+        let none = Facts::default();
+        let (before, after) = (before.unwrap_or(&none), after.unwrap_or(&none));
+        self.flip_missing(ordinal, before, after, false);
+        self.flip_missing(ordinal, after, before, true);
+    }
+
+    /// Adds or removes the ordinal for each principal of `of` that `other` does not have.
+    fn flip_missing(&mut self, ordinal: u32, of: &Facts, other: &Facts, add: bool) {
+        for owner in missing(of.owners.iter().copied(), other.owners.iter().copied()) {
+            self.owners.edit(owner, |bitmap| flip(bitmap, ordinal, add));
+        }
+        if let Some(team) = of
+            .owning_team
+            .filter(|team| other.owning_team != Some(*team))
+        {
             self.owning_teams
                 .edit(team, |bitmap| flip(bitmap, ordinal, add));
         }
-        for assignment in facts
-            .assignments
-            .iter()
-            .filter(|assignment| assignment.expires_at.is_none())
-        {
-            self.assigned(assignment.kind)
-                .edit(assignment.principal, |bitmap| flip(bitmap, ordinal, add));
+        for (kind, principal) in missing(of.lasting(), other.lasting()) {
+            self.assigned(kind)
+                .edit(principal, |bitmap| flip(bitmap, ordinal, add));
         }
     }
 
@@ -150,6 +163,16 @@ impl AllPostings {
             .sum::<usize>()
             + postings.into_iter().map(Postings::bytes).sum::<usize>()
     }
+}
+
+/// Items of `of` that `other` does not have.
+fn missing<T: Ord + Copy>(
+    of: impl Iterator<Item = T>,
+    other: impl Iterator<Item = T>,
+) -> impl Iterator<Item = T> {
+    let mut other: SmallVec<[T; 8]> = other.collect();
+    other.sort_unstable();
+    of.filter(move |item| other.binary_search(item).is_err())
 }
 
 fn flip(bitmap: &mut RoaringBitmap, ordinal: u32, add: bool) {
@@ -190,7 +213,7 @@ impl IndexBuilder {
             .last()
             .and_then(|start| self.rows.get(*start..))
             .map(Row::new);
-        self.unsorted |= last.is_some_and(|last| last.id() >= id);
+        self.unsorted |= last.is_some_and(|last| last.id_bytes() >= id.as_bytes());
         self.starts.push(self.rows.len());
         row::encode(id, facts, &mut self.rows);
     }
@@ -211,7 +234,9 @@ impl IndexBuilder {
                     .cmp(self.row(*right).id())
                     .then(right.cmp(left))
             });
-            order.dedup_by(|later, earlier| self.row(*later).id() == self.row(*earlier).id());
+            order.dedup_by(|later, earlier| {
+                self.row(*later).id_bytes() == self.row(*earlier).id_bytes()
+            });
         }
         let mut index = TypeIndex::empty(resource_type);
         index.len = u32::try_from(order.len())
@@ -227,8 +252,8 @@ impl IndexBuilder {
         let mut base = HashTable::with_capacity(order.len());
         for (ordinal, at) in (0u32..).zip(&order) {
             let row = self.row(*at);
-            base.insert_unique(index.hasher.hash_one(row.id()), ordinal, |_| 0);
-            index.postings.mark(ordinal, &row.facts(), true);
+            base.insert_unique(index.hasher.hash_one(row.id_bytes()), ordinal, |_| 0);
+            index.postings.replace(ordinal, None, Some(&row.facts()));
         }
         index.base = Arc::new(base);
         Ok(index)
@@ -306,8 +331,8 @@ impl TypeIndex {
     }
 
     fn find_any(&self, id: &str) -> Option<u32> {
-        let hash = self.hasher.hash_one(id);
-        let same = |ordinal: &u32| self.row(*ordinal).id() == id;
+        let hash = self.hasher.hash_one(id.as_bytes());
+        let same = |ordinal: &u32| self.row(*ordinal).id_bytes() == id.as_bytes();
         self.base
             .find(hash, same)
             .or_else(|| self.tail.get(shard_of(hash))?.find(hash, same))
@@ -321,32 +346,31 @@ impl TypeIndex {
     pub(super) fn put(&mut self, id: &str, facts: &Facts) -> Result<(), GraphError> {
         let mut bytes = Vec::with_capacity(id.len() + 32);
         row::encode(id, facts, &mut bytes);
-        let ordinal = match self.find_any(id) {
+        let (ordinal, before) = match self.find_any(id) {
             Some(ordinal) => {
-                self.unmark(ordinal);
+                let before = self.living_facts(ordinal);
                 self.write(ordinal, Row::new(&bytes));
-                ordinal
+                (ordinal, before)
             }
-            None => self.append(id, Row::new(&bytes))?,
+            None => (self.append(id, Row::new(&bytes))?, None),
         };
-        self.postings.mark(ordinal, facts, true);
+        self.postings.replace(ordinal, before.as_ref(), Some(facts));
         Ok(())
     }
 
     pub(super) fn delete(&mut self, id: &str) {
         let Some(ordinal) = self.find(id) else { return };
-        self.unmark(ordinal);
+        let before = self.living_facts(ordinal);
+        self.postings.replace(ordinal, before.as_ref(), None);
         let mut bytes = Vec::new();
         self.row(ordinal).tombstone(&mut bytes);
         self.write(ordinal, Row::new(&bytes));
     }
 
-    fn unmark(&mut self, ordinal: u32) {
-        let row = self.row(ordinal);
-        if row.is_alive() {
-            let facts = row.facts();
-            self.postings.mark(ordinal, &facts, false);
-        }
+    fn living_facts(&self, ordinal: u32) -> Option<Facts> {
+        Some(self.row(ordinal))
+            .filter(|row| row.is_alive())
+            .map(Row::facts)
     }
 
     fn append(&mut self, id: &str, row: Row<'_>) -> Result<u32, GraphError> {
@@ -356,7 +380,7 @@ impl TypeIndex {
         let ordinal = self.len;
         self.len += 1;
         self.write(ordinal, row);
-        let hash = self.hasher.hash_one(id);
+        let hash = self.hasher.hash_one(id.as_bytes());
         // The shard is taken out while its rehasher reads rows of `self`.
         let mut shard = self
             .tail
@@ -364,7 +388,7 @@ impl TypeIndex {
             .map(std::mem::take)
             .unwrap_or_default();
         Arc::make_mut(&mut shard).insert_unique(hash, ordinal, |other| {
-            self.hasher.hash_one(self.row(*other).id())
+            self.hasher.hash_one(self.row(*other).id_bytes())
         });
         if let Some(slot) = self.tail.get_mut(shard_of(hash)) {
             *slot = shard;
@@ -414,7 +438,8 @@ impl TypeIndex {
         after: Option<&str>,
         limit: usize,
     ) -> Vec<u32> {
-        let id = |ordinal: u32| self.row(ordinal).id();
+        let id = |ordinal: u32| self.row(ordinal).id_bytes();
+        let after = after.map(str::as_bytes);
         let follows = |ordinal: u32| after.is_none_or(|after| id(ordinal) > after);
         let start = after.map_or(0, |after| {
             partition_point(self.sorted, |ordinal| id(ordinal) <= after)

@@ -125,6 +125,15 @@ impl Facts {
         }
     }
 
+    /// Principals of the assignments that don't end by themselves.
+    pub(super) fn lasting(&self) -> impl Iterator<Item = (PrincipalKind, u32)> {
+        let lasting = self
+            .assignments
+            .iter()
+            .filter(|assignment| assignment.expires_at.is_none());
+        lasting.map(|assignment| (assignment.kind, assignment.principal))
+    }
+
     /// Whether any assignment ends by itself.
     pub(super) fn is_timed(&self) -> bool {
         self.assignments
@@ -207,7 +216,7 @@ impl<'a> Row<'a> {
         let id = reader.take_id();
         out.push(0);
         put_varint(id.len() as u64, out);
-        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(id);
     }
 
     pub(super) fn is_alive(self) -> bool {
@@ -215,6 +224,11 @@ impl<'a> Row<'a> {
     }
 
     pub(in crate::authz) fn id(self) -> &'a str {
+        std::str::from_utf8(self.id_bytes()).unwrap_or_default()
+    }
+
+    /// The id where it is only compared: ids order and equal bytewise.
+    pub(super) fn id_bytes(self) -> &'a [u8] {
         let mut reader = self.reader();
         reader.byte();
         reader.take_id()
@@ -263,8 +277,12 @@ impl<'a> Reader<'a> {
     }
 
     fn varint(&mut self) -> u64 {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
+        let mut value = u64::from(self.byte());
+        if value < 0x80 {
+            return value;
+        }
+        value &= 0x7f;
+        for shift in (7..64).step_by(7) {
             let byte = self.byte();
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
@@ -284,9 +302,9 @@ impl<'a> Reader<'a> {
         taken
     }
 
-    fn take_id(&mut self) -> &'a str {
+    fn take_id(&mut self) -> &'a [u8] {
         let len = usize::try_from(self.varint()).unwrap_or(usize::MAX);
-        std::str::from_utf8(self.take(len)).unwrap_or_default()
+        self.take(len)
     }
 
     fn assignment(&mut self, detailed: bool) -> AssignmentFact {

@@ -239,17 +239,19 @@ fn delete(key: &EntityKey, difference: &mut Difference) -> Result<(), StoreError
     Ok(())
 }
 
-/// Parents first. Those that are left over make a cycle: they are put without a parent, so that it
-/// is the rule against cycles that refuses them.
+/// Parents first. Those that are left over are a cycle and what hangs below it: they are put
+/// without a parent, so that it is the rule against cycles that refuses them.
 fn put_teams(teams: Vec<Team>, difference: &mut Difference) -> Result<(), StoreError> {
-    let mut placed: HashSet<Id> = HashSet::new();
     let named: HashSet<Id> = teams.iter().map(|team| team.id.clone()).collect();
+    let mut placed: HashSet<Id> = HashSet::new();
+    let mut left_over = false;
     for team in parents_first(teams) {
         let row = json(&team_row(&team))?;
-        if let Some(parent) = &team.parent
-            && named.contains(parent)
-            && !placed.contains(parent)
-        {
+        left_over |= team
+            .parent
+            .as_ref()
+            .is_some_and(|parent| named.contains(parent) && !placed.contains(parent));
+        if left_over {
             difference.loosened.push(row.clone());
         }
         placed.insert(team.id);

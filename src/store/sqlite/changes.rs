@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Row, SqliteConnection};
 
 use super::error::{inconsistent, store_error};
 use super::read;
@@ -13,6 +13,9 @@ use crate::store::{Changes, Head, Nonce, StoreError};
 
 /// More keys than this are read faster by a fresh load.
 pub(super) const KEYS_MAX: usize = 50_000;
+/// One more than that tells that there are too many.
+#[expect(clippy::cast_possible_wrap, reason = "a small constant")]
+const KEYS_READ: i64 = KEYS_MAX as i64 + 1;
 
 pub(super) async fn changes_since(
     readers: &SqlitePool,
@@ -107,7 +110,7 @@ async fn changed_keys(
     )
     .bind(account.as_str())
     .bind(i64::try_from(after).unwrap_or(i64::MAX))
-    .bind(KEYS_MAX as i64 + 1)
+    .bind(KEYS_READ)
     .fetch_all(connection)
     .await
     .map_err(store_error)?;
@@ -116,9 +119,9 @@ async fn changed_keys(
     }
     let mut keys = BTreeSet::new();
     for row in &rows {
-        let kind: &str = row.try_get(0).map_err(store_error)?;
-        let resource_type: &str = row.try_get(1).map_err(store_error)?;
-        let id: &str = row.try_get(2).map_err(store_error)?;
+        let kind = read::text(row, 0, "change_log", "kind")?;
+        let resource_type = read::text(row, 1, "change_log", "resource_type")?;
+        let id = read::text(row, 2, "change_log", "id")?;
         if kind == "reload" {
             return Ok(None);
         }

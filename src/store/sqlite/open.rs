@@ -181,6 +181,10 @@ fn migrate_error(error: MigrateError) -> StoreError {
 }
 
 /// Made once for each database: of two processes that create it together, one makes it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a new database is told from all others by what the system says is random"
+)]
 async fn identity(writer: &SqlitePool) -> Result<StoreIdentity, StoreError> {
     let random = |error: getrandom::Error| StoreError::Unavailable(Box::new(error));
     let (mut epoch, mut token_key) = ([0; 8], [0; 32]);

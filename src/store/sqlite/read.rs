@@ -58,6 +58,18 @@ pub(super) fn head_of(row: &SqliteRow, account: &str) -> Result<Head, StoreError
     })
 }
 
+/// A column of text, which a plain writer may have made of bytes that are none.
+pub(super) fn text<'r>(
+    row: &'r SqliteRow,
+    index: usize,
+    table: &'static str,
+    column: &'static str,
+) -> Result<&'r str, StoreError> {
+    let bytes: &[u8] = row.try_get(index).map_err(store_error)?;
+    std::str::from_utf8(bytes)
+        .map_err(|error| inconsistent(table, column, String::from_utf8_lossy(bytes), error))
+}
+
 /// The present state of the named entities, those that exist, in the order of a snapshot. No
 /// attributes.
 pub(super) async fn entities(
@@ -337,7 +349,7 @@ impl At<'_> {
     pub(super) fn ids(
         self,
         column: &'static str,
-        texts: Vec<Text<'_>>,
+        texts: &[Text<'_>],
     ) -> Result<BTreeSet<Id>, StoreError> {
         texts.iter().map(|text| self.id(column, text)).collect()
     }
@@ -510,12 +522,12 @@ impl UserRow<'_> {
             super_admin: own.flag("super_admin", self.super_admin)?,
             partner_admin: own.flag("partner_admin", self.partner_admin)?,
             main_team: own.optional_id("main_team", self.main_team)?,
-            teams: at("user_team").ids("team_id", self.teams)?,
-            seats: at("user_seat").ids("seat", self.seats)?,
+            teams: at("user_team").ids("team_id", &self.teams)?,
+            seats: at("user_seat").ids("seat", &self.seats)?,
             person: own.optional_id("person", self.person)?,
             partner,
             permission_sets: at("user_permission_set")
-                .ids("permission_set_id", self.permission_sets)?,
+                .ids("permission_set_id", &self.permission_sets)?,
             grants: self
                 .grants
                 .into_iter()

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sqlx::{Row, SqliteConnection};
 
 use super::error::{inconsistent, store_error};
-use super::read::{At, PAGE, not_json, parse_rows};
+use super::read::{At, PAGE, not_json, parse_rows, text};
 use crate::authz::model::{Assignment, Attributes, Entity, Id, Resource, ResourceKey};
 use crate::store::StoreError;
 
@@ -90,7 +90,7 @@ impl ResourceRow<'_> {
                 resource_type: own.id("resource_type", &self.resource_type)?,
                 id: own.id("resource_id", &self.id)?,
             },
-            owners: at("resource_owner").ids("user_id", self.owners)?,
+            owners: at("resource_owner").ids("user_id", &self.owners)?,
             owning_team: own.optional_id("owning_team", self.owning_team)?,
             partitioned: own.flag("partitioned", self.partitioned)?,
             assignments: self
@@ -178,8 +178,8 @@ pub(super) async fn attributes(
     .map_err(store_error)?;
     rows.iter()
         .map(|row| {
-            let resource_type: &str = row.try_get(0).map_err(store_error)?;
-            let id: &str = row.try_get(1).map_err(store_error)?;
+            let resource_type = text(row, 0, "resource_attributes", "resource_type")?;
+            let id = text(row, 1, "resource_attributes", "resource_id")?;
             let json: &[u8] = row.try_get(2).map_err(store_error)?;
             let at = At {
                 table: "resource_attributes",

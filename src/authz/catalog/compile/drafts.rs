@@ -1,6 +1,6 @@
 //! One draft a type: what its entry says of actions, aliases and permissions, checked by itself.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::{Dots, Draft, Names, VIEW, snake, wrong};
 use crate::authz::catalog::source::{CatalogSource, TypeSource};
