@@ -16,7 +16,7 @@ use super::output::{self, Format, FormatArgs, Output};
 use super::question::TypeAction;
 
 mod ceiling;
-mod data_set;
+pub mod data_set;
 mod load;
 mod questions;
 mod report;
