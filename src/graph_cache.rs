@@ -20,6 +20,7 @@
 //! moment at which it sees a difference, only the account's own catch-ups count. So an account
 //! that joins in the middle of a feed pass can't be called fresh by a pass that never looked at it.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,6 +38,7 @@ use crate::store::{Changes, Head, Nonce, Snapshot, Store, StoreError};
 
 mod live;
 
+use live::CatchUpTurn;
 pub use live::LiveAccount;
 
 /// How fresh an answer must be.
@@ -467,18 +469,33 @@ impl GraphCache {
                 history,
                 changes,
             } => {
-                let graph = off_worker(move || read.graph.apply(&changes)).await??;
-                live.publish(&turn, ReadGraph { graph, head }, &history);
+                match off_worker(move || read.graph.apply(&changes)).await? {
+                    Ok(graph) => live.publish(&turn, ReadGraph { graph, head }, &history),
+                    // What can't be done in steps (a catalog that brings back a type of stored
+                    // resources) may still load; if it doesn't, that error is the answer.
+                    Err(error) => self.reload(live, &turn, &error).await?,
+                }
             }
             Changes::Reload => {
-                self.inner.loads_begun.fetch_add(1, Ordering::SeqCst);
-                tracing::info!(account = %live.id(), "account is loaded anew: its changes are not known in steps");
-                let read = self.build(live.id()).await?;
-                live.publish_reloaded(&turn, read);
+                self.reload(live, &turn, &"its changes are not known in steps")
+                    .await?;
             }
             Changes::Gone => return Err(ReadError::UnknownAccount(live.id().clone())),
         }
         live.set_own_verified_at(begun_at);
+        Ok(())
+    }
+
+    async fn reload(
+        &self,
+        live: &LiveAccount,
+        turn: &CatchUpTurn<'_>,
+        reason: &(dyn Display + Sync),
+    ) -> Result<(), ReadError> {
+        self.inner.loads_begun.fetch_add(1, Ordering::SeqCst);
+        tracing::info!(account = %live.id(), reason = %reason, "account is loaded anew");
+        let read = self.build(live.id()).await?;
+        live.publish_reloaded(turn, read);
         Ok(())
     }
 

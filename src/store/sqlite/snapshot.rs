@@ -124,7 +124,10 @@ impl Reader {
         }
         let mut ordered = parents_first(teams).map(Entity::Team);
         loop {
-            let chunk: Vec<Entity> = ordered.by_ref().take(usize::try_from(PAGE).unwrap_or(usize::MAX)).collect();
+            let chunk: Vec<Entity> = ordered
+                .by_ref()
+                .take(usize::try_from(PAGE).unwrap_or(usize::MAX))
+                .collect();
             if chunk.is_empty() {
                 return Ok(Listening::Yes);
             }

@@ -45,7 +45,10 @@ impl Table {
     }
 
     /// Puts rows: `?1` the account, `?2` the JSON array of rows.
-    #[expect(clippy::too_many_lines, reason = "one statement a table, read by its arms")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one statement a table, read by its arms"
+    )]
     pub(super) fn put_sql(self) -> &'static str {
         match self {
             Self::Account => {
@@ -163,7 +166,10 @@ impl Table {
     }
 
     /// Removes rows, with the same parameters; of the columns, those that tell a row from others.
-    #[expect(clippy::too_many_lines, reason = "one statement a table, read by its arms")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one statement a table, read by its arms"
+    )]
     pub(super) fn remove_sql(self) -> &'static str {
         match self {
             Self::Account => "DELETE FROM account WHERE account_id = ?1 AND ?2 IS NOT NULL",
