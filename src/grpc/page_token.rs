@@ -192,7 +192,7 @@ mod tests {
                 "byte {at}"
             );
             assert_eq!(
-                reason(tokens.decode(&binding(), &text[..at.max(1)])),
+                reason(tokens.decode(&binding(), text.get(..at.max(1)).unwrap())),
                 Reason::PageTokenInvalid,
                 "cut at {at}"
             );

@@ -635,7 +635,7 @@ fn accounts() -> impl Strategy<Value = Vec<Entity>> {
             groups,
             resources: resources.into_iter().collect(),
         })
-        .prop_flat_map(entities_of)
+        .prop_flat_map(|shape| entities_of(&shape))
 }
 
 fn some_of(ids: &[Id]) -> impl Strategy<Value = BTreeSet<Id>> + use<> {
@@ -654,7 +654,7 @@ fn key_of((is_email, id_): &(bool, Id)) -> ResourceKey {
     }
 }
 
-fn entities_of(shape: Shape) -> impl Strategy<Value = Vec<Entity>> {
+fn entities_of(shape: &Shape) -> impl Strategy<Value = Vec<Entity>> + use<> {
     let principals: Vec<Principal> = shape
         .users
         .iter()
@@ -699,7 +699,7 @@ fn entities_of(shape: Shape) -> impl Strategy<Value = Vec<Entity>> {
             .users
             .iter()
             .enumerate()
-            .map(|(at, user)| user_of(&shape, at, user).boxed()),
+            .map(|(at, user)| user_of(shape, at, user).boxed()),
     );
     parts.extend(shape.groups.iter().map(|group| {
         let group = group.clone();

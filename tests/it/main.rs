@@ -1,6 +1,15 @@
 //! The one integration binary. `cfg(test)` tells clippy that all of it is test code, where `unwrap`
 //! and the like are the right way to fail (`clippy.toml`).
 #![cfg(test)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "tests count what they made themselves"
+)]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a table of cases is read by its rows"
+)]
 
 mod architecture;
 mod bad_input;

@@ -103,7 +103,8 @@ impl AllPostings {
     /// Follows a row from its facts before to those after; `None`: it is not alive. Only what
     /// differs is touched, since each touch may copy a bitmap that another snapshot shares.
     fn replace(&mut self, ordinal: u32, before: Option<&Facts>, after: Option<&Facts>) {
-        let flags: [(&mut Arc<RoaringBitmap>, fn(&Facts) -> bool); 5] = [
+        type Flag<'a> = (&'a mut Arc<RoaringBitmap>, fn(&Facts) -> bool);
+        let flags: [Flag<'_>; 5] = [
             (&mut self.alive, |_| true),
             (&mut self.partitioned, |facts| facts.partitioned),
             (&mut self.has_owner, |facts| !facts.owners.is_empty()),

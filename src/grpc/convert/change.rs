@@ -441,6 +441,7 @@ mod tests {
     }
 
     /// One of each kind, with every field said and with every field left out.
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn every_change() -> Vec<Change> {
         let mut user = User::new(parse("u"));
         user.kind = UserKind::Contractor;

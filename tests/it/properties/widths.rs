@@ -165,7 +165,7 @@ fn a_group_of_65_537_members_is_whole() {
 #[test]
 fn a_partition_of_65_537_contacts_is_whole() {
     let walled = |number: usize| {
-        let owner = (number % 2 == 0).then_some("u000001");
+        let owner = number.is_multiple_of(2).then_some("u000001");
         contact(&format!("c{number:06}"), owner, Principal::Team(id("wide")))
     };
     let outsider = Entity::User(User {
