@@ -43,7 +43,7 @@ mod verify;
 mod tests;
 
 /// Most changes in one list.
-pub const CHANGES_MAX: usize = 100_000;
+pub const CHANGES_MAX: usize = 1_000_000;
 /// Most owners of one resource.
 pub const OWNERS_MAX: usize = 1_000;
 /// Most assignments of one resource.

@@ -102,7 +102,7 @@ pub fn parse_file(
             text.len()
         )));
     }
-    let sources = yaml::parse::<DocumentSource>(text)?;
+    let sources = yaml::parse::<At<DocumentSource>>(text)?;
     if sources.is_empty() {
         return Err(DocumentError::whole(
             "there is no account document in the file",
@@ -110,8 +110,8 @@ pub fn parse_file(
     }
     let mut catalogs = HashMap::new();
     let mut documents = Vec::with_capacity(sources.len());
-    for source in sources {
-        let catalog = match &source.catalog {
+    for At { value, place } in sources {
+        let catalog = match &value.catalog {
             None => None,
             Some(named) => Some(match catalogs.get(&named.value) {
                 Some(known) => Clone::clone(known),
@@ -122,7 +122,7 @@ pub fn parse_file(
                 }
             }),
         };
-        documents.push(Document::read(&source, catalog)?);
+        documents.push(Document::read(&value, place, catalog)?);
     }
     Ok(documents)
 }
@@ -164,14 +164,18 @@ fn find_catalog(
 impl Document {
     fn read(
         source: &DocumentSource,
+        start: Place,
         catalog: Option<(CatalogRef, Arc<Catalog>)>,
     ) -> Result<Self, DocumentError> {
         let reader = Reader {
             catalog: catalog.as_ref().map(|(_, catalog)| &**catalog),
         };
+        let Some(named) = &source.account else {
+            return Err(DocumentError::at(start, "the key `account` is missing"));
+        };
         let account = At {
-            value: read::id(&source.account, "account")?,
-            place: source.account.place,
+            value: read::id(named, "account")?,
+            place: named.place,
         };
         let about = part::AccountPart {
             plan: source

@@ -197,6 +197,12 @@ fn explain(error: &serde_saphyr::Error) -> YamlError {
             expected,
             ..
         } => format!("{} is not {}", one_line(unexpected), one_line(expected)),
+        Error::Unexpected { expected, .. } => match *expected {
+            "mapping start" => "a map is expected here".to_owned(),
+            "sequence start" => "a list is expected here".to_owned(),
+            "string scalar" => "a text is expected here".to_owned(),
+            other => format!("expected {other}"),
+        },
         Error::Budget { breach, .. } => {
             format!("the text asks for more than is allowed: {breach:?}")
         }

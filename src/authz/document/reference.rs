@@ -320,14 +320,31 @@ pub(super) fn no_cycle(teams: &[TeamPart]) -> Result<(), DocumentError> {
                 break;
             };
             if path.contains(&parent.value) {
-                return Err(DocumentError::at(
-                    parent.place,
-                    format!("the team `{at}` would be its own ancestor"),
-                ));
+                return Err(cycle_error(&parents, &parent.value));
             }
             at = &parent.value;
         }
         clear.extend(path);
     }
     Ok(())
+}
+
+/// Names the link of the cycle that was written last, which is the likely mistake.
+fn cycle_error(parents: &HashMap<&Id, &At<Id>>, start: &Id) -> DocumentError {
+    let mut team = start;
+    let mut last: Option<(&Id, Place)> = None;
+    while let Some(parent) = parents.get(team) {
+        if last.is_none_or(|(_, place)| place < parent.place) {
+            last = Some((team, parent.place));
+        }
+        team = &parent.value;
+        if team == start {
+            break;
+        }
+    }
+    let (team, place) = last.unwrap_or((start, Place::default()));
+    DocumentError::at(
+        place,
+        format!("the team `{team}` would be its own ancestor"),
+    )
 }

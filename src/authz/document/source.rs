@@ -13,7 +13,7 @@ use crate::authz::yaml::{At, Entries, Field, Form};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DocumentSource {
-    pub account: At<String>,
+    pub account: Option<At<String>>,
     pub catalog: Option<At<String>>,
     pub plan: Option<At<String>>,
     pub partner_program: Option<PartnerProgram>,
