@@ -23,15 +23,17 @@ pub struct Fresh {
     pub kept: Box<dyn Any + Send>,
 }
 
+type Test = dyn Fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
+
 /// A test of one empty store.
 pub struct Clause {
     name: &'static str,
-    run: Box<dyn Fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>>,
+    run: Box<Test>,
 }
 
-fn clause<Test, Running>(name: &'static str, test: Test) -> Clause
+fn clause<Run, Running>(name: &'static str, test: Run) -> Clause
 where
-    Test: Fn(Arc<dyn Store>) -> Running + 'static,
+    Run: Fn(Arc<dyn Store>) -> Running + 'static,
     Running: Future<Output = ()> + 'static,
 {
     Clause {
@@ -56,10 +58,8 @@ where
     ];
     for clause in clauses.into_iter().flatten() {
         let Fresh { store, kept } = make_store().await;
-        print!("store contract: {}", clause.name);
-        let began = std::time::Instant::now();
+        println!("store contract: {}", clause.name);
         (clause.run)(store).await;
-        println!(" ({} ms)", began.elapsed().as_millis());
         drop(kept);
     }
 }
@@ -163,7 +163,49 @@ pub async fn load(store: &dyn Store, name: &str, attributes: bool) -> (Head, Vec
 
 /// An account with at least one of everything, and every field set to something but its default.
 pub fn everything() -> Vec<EntityChange> {
-    let grant = |resource_type: &str, permission: &str, level| Grant {
+    vec![
+        put(Entity::Account(full_account())),
+        // Children before their parents: the store finds its own order.
+        team("de", Some("eu")),
+        team("eu", None),
+        team("us", None),
+        put(Entity::PermissionSet(PermissionSet {
+            id: id("rep"),
+            grants: [timed_grant("email", "send", Level::None)].into(),
+        })),
+        put(Entity::PermissionSet(PermissionSet {
+            id: id("empty"),
+            grants: BTreeSet::new(),
+        })),
+        put(Entity::User(full_user())),
+        user("us1"),
+        put(Entity::AccessGroup(AccessGroup {
+            id: id("vip"),
+            members: [
+                (Principal::User(id("us1")), ids(["view", "edit"])),
+                (Principal::Team(id("de")), BTreeSet::new()),
+            ]
+            .into(),
+        })),
+        full_resource(),
+        put_resource(resource("c2")),
+        put_resource(Resource {
+            key: key("account.billing", "c1"),
+            partitioned: true,
+            ..resource("x")
+        }),
+        put(Entity::Segment(Segment {
+            id: id("gold"),
+            resource_type: id("contact"),
+            when: "'gold' in resource.tags\n".to_owned(),
+            assign_to: [Principal::Group(id("vip")), Principal::Team(id("us"))].into(),
+            enabled: false,
+        })),
+    ]
+}
+
+fn timed_grant(resource_type: &str, permission: &str, level: Level) -> Grant {
+    Grant {
         key: PermissionKey {
             resource_type: id(resource_type),
             permission: id(permission),
@@ -174,27 +216,35 @@ pub fn everything() -> Vec<EntityChange> {
         expires_at: Some(time("2027-01-01T00:00:00.000001Z")),
         provenance: Provenance::Request(id("7:x")),
         granted_by: Some(id("long-gone")),
-    };
-    let mut account = account("acme");
-    account.catalog = CatalogRef::Custom("# \"quoted\" \\ and\nlines\n".into());
-    account.partner_program = PartnerProgram::Solutions;
-    account.payment_method_valid = false;
-    account.settings = Settings {
-        partition_mode: [
-            (id("default"), PartitionMode::Wall),
-            (id("contact"), PartitionMode::Share),
-        ]
-        .into(),
-        unpartitioned: [
-            (id("contact"), UnpartitionedDefault::NoOne),
-            (id("default"), UnpartitionedDefault::CreatorAndTeam),
-        ]
-        .into(),
-        request_ttl_seconds: Some(u64::MAX),
-        request_cool_down_seconds: Some(0),
-        request_limit_per_user: Some(u32::MAX),
-    };
-    let partner = User {
+    }
+}
+
+fn full_account() -> Account {
+    Account {
+        catalog: CatalogRef::Custom("# \"quoted\" \\ and\nlines\n".into()),
+        partner_program: PartnerProgram::Solutions,
+        payment_method_valid: false,
+        settings: Settings {
+            partition_mode: [
+                (id("default"), PartitionMode::Wall),
+                (id("contact"), PartitionMode::Share),
+            ]
+            .into(),
+            unpartitioned: [
+                (id("contact"), UnpartitionedDefault::NoOne),
+                (id("default"), UnpartitionedDefault::CreatorAndTeam),
+            ]
+            .into(),
+            request_ttl_seconds: Some(u64::MAX),
+            request_cool_down_seconds: Some(0),
+            request_limit_per_user: Some(u32::MAX),
+        },
+        ..account("acme")
+    }
+}
+
+fn full_user() -> User {
+    User {
         status: UserStatus::Deactivated,
         kind: UserKind::Contractor,
         account_owner: true,
@@ -212,14 +262,14 @@ pub fn everything() -> Vec<EntityChange> {
         }),
         permission_sets: ids(["rep", "empty"]),
         grants: [
-            grant("contact", "view", Level::Team),
-            grant("contact", "view", Level::Everything),
+            timed_grant("contact", "view", Level::Team),
+            timed_grant("contact", "view", Level::Everything),
             Grant {
                 not_before: None,
                 expires_at: None,
                 granted_by: None,
                 provenance: Provenance::Manual,
-                ..grant("account.billing", "view", Level::Owned)
+                ..timed_grant("account.billing", "view", Level::Owned)
             },
         ]
         .into(),
@@ -233,7 +283,10 @@ pub fn everything() -> Vec<EntityChange> {
         }]
         .into(),
         ..User::new(id("pa"))
-    };
+    }
+}
+
+fn full_resource() -> EntityChange {
     let attributes: Attributes = serde_json::from_str(
         r#"{"tags":["gold","\u0000"],"score":40.5,"big":12345678901234567890,"deep":{"a":[null]}}"#,
     )
@@ -243,71 +296,28 @@ pub fn everything() -> Vec<EntityChange> {
         provenance,
         expires_at,
     };
-    vec![
-        put(Entity::Account(account)),
-        // Children before their parents: the store finds its own order.
-        team("de", Some("eu")),
-        team("eu", None),
-        team("us", None),
-        put(Entity::PermissionSet(PermissionSet {
-            id: id("rep"),
-            grants: [grant("email", "send", Level::None)].into(),
-        })),
-        put(Entity::PermissionSet(PermissionSet {
-            id: id("empty"),
-            grants: BTreeSet::new(),
-        })),
-        put(Entity::User(partner)),
-        user("us1"),
-        put(Entity::AccessGroup(AccessGroup {
-            id: id("vip"),
-            members: [
-                (Principal::User(id("us1")), ids(["view", "edit"])),
-                (Principal::Team(id("de")), BTreeSet::new()),
-            ]
-            .into(),
-        })),
-        put(Entity::Resource(
-            Resource {
-                owners: ids(["pa", "us1"]),
-                owning_team: Some(id("us")),
-                partitioned: true,
-                assignments: [
-                    assignment(Principal::Team(id("de")), Provenance::Manual, None),
-                    assignment(
-                        Principal::Team(id("de")),
-                        Provenance::Import(id("j")),
-                        Some(time("2027-01-01T00:00:00Z")),
-                    ),
-                    assignment(Principal::User(id("us1")), Provenance::Default, None),
-                    assignment(
-                        Principal::Group(id("vip")),
-                        Provenance::Segment(id("gold")),
-                        None,
-                    ),
-                ]
-                .into(),
-                ..resource("c1")
-            },
-            Some(attributes),
-        )),
-        put(Entity::Resource(resource("c2"), None)),
-        put(Entity::Resource(
-            Resource {
-                key: key("account.billing", "c1"),
-                partitioned: true,
-                ..resource("x")
-            },
+    let assignments = [
+        assignment(Principal::Team(id("de")), Provenance::Manual, None),
+        assignment(
+            Principal::Team(id("de")),
+            Provenance::Import(id("j")),
+            Some(time("2027-01-01T00:00:00Z")),
+        ),
+        assignment(Principal::User(id("us1")), Provenance::Default, None),
+        assignment(
+            Principal::Group(id("vip")),
+            Provenance::Segment(id("gold")),
             None,
-        )),
-        put(Entity::Segment(Segment {
-            id: id("gold"),
-            resource_type: id("contact"),
-            when: "'gold' in resource.tags\n".to_owned(),
-            assign_to: [Principal::Group(id("vip")), Principal::Team(id("us"))].into(),
-            enabled: false,
-        })),
-    ]
+        ),
+    ];
+    let resource = Resource {
+        owners: ids(["pa", "us1"]),
+        owning_team: Some(id("us")),
+        partitioned: true,
+        assignments: assignments.into(),
+        ..resource("c1")
+    };
+    put(Entity::Resource(resource, Some(attributes)))
 }
 
 /// The state that a list of changes to an empty account comes to, by key; no attributes.

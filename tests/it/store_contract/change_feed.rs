@@ -68,7 +68,7 @@ async fn each_kind_is_told(store: Arc<dyn Store>) {
         let (told, history, changes) = since(&*store, before).await;
         assert_eq!((told, history), (head, vec![head]));
         let EntityChange::Put(entity) = &change else {
-            unreachable!("everything is put")
+            panic!("everything is put");
         };
         assert_eq!(by_key(puts(&changes)), by_key([entity]));
     }

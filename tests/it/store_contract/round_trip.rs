@@ -126,7 +126,7 @@ async fn attributes(store: Arc<dyn Store>) {
         .remove(&EntityKey::Resource(key("contact", "c1")))
         .unwrap();
     let Entity::Resource(c1, _) = c1 else {
-        unreachable!("found by the key of a resource")
+        panic!("found by the key of a resource");
     };
     let mut lone = c1.clone();
     lone.owners.clear();
