@@ -1,7 +1,8 @@
 //! The transport of the gRPC port: accepting, limits of a connection, the end.
 //!
 //! What tonic leaves open is closed here: its accept loop spins when descriptors run out, it sends
-//! no limit of streams, it lifts hyper's bound on resets, and it waits for open streams for ever.
+//! no limit of streams, it lifts hyper's bound on resets, it waits for open streams for ever, and
+//! for ever too for the first word of a client that connects and is silent.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -34,6 +35,10 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Resets that a connection may cause before it is closed; tonic would lift hyper's bound.
 const LOCAL_RESETS_MAX: usize = 100;
+
+/// Bytes that a client of HTTP/2 begins with, and the time that it has for them.
+const PREFACE_BYTES: usize = 24;
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Wait after accepting failed, e.g. without free descriptors: time for some to be closed.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -93,6 +98,7 @@ fn accept(
                     let stream = accept_one(&listener).await;
                     let connection = Connection {
                         stream,
+                        preface: Some(Preface::awaited(&shutdown)),
                         _permit: permit,
                     };
                     if accepted.send(Ok(connection)).await.is_err() {
@@ -132,7 +138,31 @@ async fn accept_one(listener: &TcpListener) -> TcpStream {
 /// An accepted connection, which counts as one until it is dropped.
 struct Connection {
     stream: TcpStream,
+    /// While the client has not begun to speak.
+    preface: Option<Preface>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// A client that has connected and owes its first bytes. After them hyper's pings tell whether it
+/// is still there, and a shutdown reaches it; before them nothing would.
+struct Preface {
+    bytes_missing: usize,
+    over: Pin<Box<dyn Future<Output = &'static str> + Send>>,
+}
+
+impl Preface {
+    fn awaited(shutdown: &Shutdown) -> Self {
+        let ending = shutdown.soft().clone().cancelled_owned();
+        Self {
+            bytes_missing: PREFACE_BYTES,
+            over: Box::pin(async move {
+                tokio::select! {
+                    () = ending => "the server is shutting down",
+                    () = tokio::time::sleep(PREFACE_TIMEOUT) => "the client did not begin to speak",
+                }
+            }),
+        }
+    }
 }
 
 impl Connected for Connection {
@@ -149,7 +179,21 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let filled_before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Some(preface) = &mut self.preface else {
+            return read;
+        };
+        let bytes = buffer.filled().len() - filled_before;
+        preface.bytes_missing = preface.bytes_missing.saturating_sub(bytes);
+        if preface.bytes_missing == 0 {
+            self.preface = None;
+        } else if read.is_pending()
+            && let Poll::Ready(why) = preface.over.as_mut().poll(context)
+        {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
+        }
+        read
     }
 }
 
