@@ -147,6 +147,8 @@ impl App {
     /// ended by itself: then the others are ended too.
     pub async fn run(mut self) -> Result<(), AppError> {
         let died = tokio::select! {
+            // First: a part that ends because it was told to has not died.
+            biased;
             () = self.shutdown.soft().cancelled() => None,
             error = self.feed.died() => Some(error),
             error = self.grpc.died() => Some(error),

@@ -283,7 +283,7 @@ pub fn with_reason(status: Status) -> Status {
         Code::OutOfRange | Code::ResourceExhausted => {
             Failure::new(Reason::MessageTooLarge, status.message())
         }
-        Code::Unimplemented if status.message().contains("encoding") => {
+        Code::Unimplemented if status.message().contains("compressed") => {
             Failure::new(Reason::UnsupportedEncoding, status.message())
         }
         Code::Unimplemented => Failure::new(
