@@ -188,11 +188,10 @@ pub struct SegmentPatch {
 /// What a list of changes comes to.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ChangeSet {
-    /// Each touched entity once, in an order in which a store can write it: the account, teams (a
-    /// parent before its children), permission sets, users (the account owner last), access
-    /// groups, segments, resources; then deletions in the opposite order, but that of an account
-    /// owner who is succeeded in the same list comes before the new one. Users and resources refer
-    /// to each other (owners, object grants), so a store checks those at the end.
+    /// Each touched entity once: the account, teams (a parent before its children), permission
+    /// sets, users, access groups, segments, resources; then deletions in the opposite order. Users
+    /// and resources refer to each other (owners, object grants), and one user may be account owner
+    /// where the one before is deleted: what a store checks of these it checks at the end.
     pub changes: Vec<EntityChange>,
     /// What it does, a line an entity in the same order, for `--dry-run` and logs.
     pub summary: Vec<ChangeLine>,

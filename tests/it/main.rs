@@ -13,6 +13,7 @@
 
 mod architecture;
 mod bad_input;
+mod change_lists;
 mod cli;
 mod conformance_sqlite;
 mod crash;

@@ -98,7 +98,12 @@ impl Planner<'_> {
             );
             deletion(&mut deletions, before, slot.get(), key);
         }
-        self.user_outcome(&mut puts, &mut deletions);
+        for (id, slot) in &self.overlay.users {
+            let before = graph.and_then(|graph| graph.user(id.as_str()));
+            let key = || EntityKey::User(id.clone());
+            difference(&mut puts, before, slot.get(), Entity::User, user_fields);
+            deletion(&mut deletions, before, slot.get(), key);
+        }
         for (id, slot) in &self.overlay.access_groups {
             let before = graph.and_then(|graph| graph.access_group(id.as_str()));
             let key = || EntityKey::AccessGroup(id.clone());
@@ -152,31 +157,6 @@ impl Planner<'_> {
         };
         for id in parents_first(teams.keys().filter(|id| gone(id)), parent_before) {
             deletion(deletions, before(id), None, || EntityKey::Team(id.clone()));
-        }
-    }
-
-    /// The account owner comes last, when the one before has let go: there are never two.
-    fn user_outcome(&self, puts: &mut ChangeSet, deletions: &mut ChangeSet) {
-        let mut users: Vec<(&Id, Option<&User>)> = self
-            .overlay
-            .users
-            .iter()
-            .map(|(id, slot)| (id, slot.get()))
-            .collect();
-        users.sort_by_key(|(_, user)| user.is_some_and(|user| user.account_owner));
-        let owner_put = users
-            .last()
-            .is_some_and(|(_, user)| user.is_some_and(|user| user.account_owner));
-        for (id, user) in users {
-            let before = self.overlay.graph.and_then(|graph| graph.user(id.as_str()));
-            let succeeded = owner_put && before.is_some_and(|before| before.account_owner);
-            difference(puts, before, user, Entity::User, user_fields);
-            let gone = if succeeded {
-                &mut *puts
-            } else {
-                &mut *deletions
-            };
-            deletion(gone, before, user, || EntityKey::User(id.clone()));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::graph::AccountGraph;
-use super::super::model::{EntityKey, Id, Principal, Provenance, Resource, ResourceKey, User};
+use super::super::model::{EntityKey, Id, Principal, Provenance, Resource, User};
 use super::overlay::{Link, Overlay, entity_of, principal};
 use super::planner::Planner;
 
@@ -40,7 +40,7 @@ impl SnapshotReferrers {
                 self.read_users(graph);
                 Vec::new()
             }
-            EntityKey::Segment(id) => resources_of_segment(graph, id),
+            EntityKey::Segment(id) => graph.resources_of_segment(id.as_str()),
         };
         let mut referrers = self.by_target.remove(gone).unwrap_or_default();
         referrers.extend(resources.into_iter().map(EntityKey::Resource));
@@ -211,37 +211,4 @@ fn let_go_resource(resource: &mut Resource, gone: &EntityKey) {
             .assignments
             .retain(|assignment| assignment.principal != dropped);
     }
-}
-
-fn resources_of_segment(graph: &AccountGraph, segment: &Id) -> Vec<ResourceKey> {
-    const PAGE: usize = 10_000;
-    let rows = Provenance::Segment(segment.clone());
-    let mut found = Vec::new();
-    for resource_type in &graph.catalog().types {
-        let mut after: Option<Id> = None;
-        loop {
-            let page = graph.resource_page(
-                resource_type.name.as_str(),
-                after.as_ref().map(Id::as_str),
-                PAGE,
-            );
-            let Some(last) = page.last().cloned() else {
-                break;
-            };
-            found.extend(page.into_iter().filter_map(|id| {
-                let key = ResourceKey {
-                    resource_type: resource_type.name.clone(),
-                    id,
-                };
-                let resource = graph.resource(&key)?;
-                resource
-                    .assignments
-                    .iter()
-                    .any(|assignment| assignment.provenance == rows)
-                    .then_some(key)
-            }));
-            after = Some(last);
-        }
-    }
-    found
 }

@@ -16,7 +16,6 @@ use super::{
 mod account;
 mod grants;
 mod partitions;
-mod properties;
 mod references;
 mod teams;
 mod users;

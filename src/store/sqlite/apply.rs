@@ -162,7 +162,10 @@ async fn difference(
                 let before = before.map(rows_of).transpose()?.unwrap_or_default();
                 compare(before, rows_of(entity)?, &mut difference);
             }
-            (Some(_), None) => delete(key, &mut difference)?,
+            (Some(before), None) => {
+                resign(before, &mut difference)?;
+                delete(key, &mut difference)?;
+            }
             (None, None) => {}
         }
     }
@@ -222,6 +225,23 @@ fn compare(before: Rows, after: Rows, difference: &mut Difference) {
             difference.removed.entry(table).or_default().push(row);
         }
     }
+}
+
+/// Entities are deleted last, so an account owner who goes steps back first: another may be put in
+/// the same write.
+fn resign(before: &Entity, difference: &mut Difference) -> Result<(), StoreError> {
+    if let Entity::User(owner) = before
+        && owner.account_owner
+    {
+        let mut resigned = owner.clone();
+        resigned.account_owner = false;
+        compare(
+            rows_of(before)?,
+            rows_of(&Entity::User(resigned))?,
+            difference,
+        );
+    }
+    Ok(())
 }
 
 fn delete(key: &EntityKey, difference: &mut Difference) -> Result<(), StoreError> {
