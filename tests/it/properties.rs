@@ -15,6 +15,7 @@ use crate::oracle::suite::Suite;
 use crate::oracle::{Answer, World};
 
 mod widths;
+mod wire;
 pub mod worlds;
 
 use worlds::{CatalogCase, Dice, Maker, RESOURCES, TICKS, USERS, changed, id, principals, tick};
@@ -62,7 +63,7 @@ pub fn catalogs() -> Vec<CatalogCase> {
     ]
 }
 
-fn rounds(usual: u64) -> u64 {
+pub fn rounds(usual: u64) -> u64 {
     std::env::var("AMBIT_PROPERTY_ROUNDS")
         .ok()
         .and_then(|text| text.parse().ok())
@@ -310,7 +311,7 @@ impl Comparison<'_> {
     }
 }
 
-fn targets<'t>(described: &'t [(&'t str, ResourceFacts)]) -> Vec<Target<'t>> {
+pub fn targets<'t>(described: &'t [(&'t str, ResourceFacts)]) -> Vec<Target<'t>> {
     let stored = RESOURCES.iter().map(|id| Target::Resource(id));
     let inline = described
         .iter()
@@ -376,7 +377,7 @@ fn step_of(reason: ReasonCode) -> Option<Step> {
     })
 }
 
-fn described(maker: &mut Maker<'_>) -> Vec<(&'static str, ResourceFacts)> {
+pub fn described(maker: &mut Maker<'_>) -> Vec<(&'static str, ResourceFacts)> {
     ["a", "B", "ghost"]
         .into_iter()
         .map(|id| (id, maker.facts()))
