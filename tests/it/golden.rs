@@ -68,6 +68,15 @@ fn grant(of: &str, key: &str) -> Grant {
     }
 }
 
+fn partner(role: PartnerRole) -> Option<Partner> {
+    Some(Partner {
+        account: id("agency"),
+        user: id("u1"),
+        role,
+        partnership: Partnership::Active,
+    })
+}
+
 /// The cast, and a user `TYPE.KEY` for each key, who holds it alone.
 fn users(suite: &Suite) -> Vec<User> {
     let seats = |read_only: bool| -> BTreeSet<Id> {
@@ -89,14 +98,6 @@ fn users(suite: &Suite) -> Vec<User> {
     let seated = |name: &str| User {
         seats: seats(false),
         ..User::new(id(name))
-    };
-    let partner = |role| {
-        Some(Partner {
-            account: id("agency"),
-            user: id("u1"),
-            role,
-            partnership: Partnership::Active,
-        })
     };
     let mut users = vec![
         seated("none"),

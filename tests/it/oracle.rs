@@ -3,20 +3,19 @@
 //! it reads catalogs from their YAML by itself ([`suite`]). Where it and the core disagree, the
 //! text of the rule book decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ambit::authz::access_set::Narrowing;
-use ambit::authz::decision::{
-    Decision, Effect, Presentation, ReasonCode, Requestable, ResourceFacts, Target,
-};
+use ambit::authz::decision::{Decision, Effect, Presentation, ReasonCode, Requestable, Target};
 use ambit::authz::model::{
-    AccessGroup, Account, DEFAULT_KEY, Entity, Grant, Id, Level, ObjectGrant, PartitionMode,
-    Partnership, PermissionSet, Principal, Resource, Team, Timestamp, UnpartitionedDefault, User,
-    UserStatus,
+    AccessGroup, Account, Entity, Grant, Id, Level, ObjectGrant, Partnership, PermissionSet,
+    Principal, Resource, Team, Timestamp, User, UserStatus,
 };
 
+mod resource;
 pub mod suite;
 
+use resource::{facts_described, facts_stored};
 use suite::{Suite, SuiteType};
 
 /// An answer to compare: all of a [`Decision`] but `valid_until`, which is checked by sampling.
@@ -60,50 +59,10 @@ pub struct World<'w> {
     pub resources: BTreeMap<(&'w str, &'w str), &'w Resource>,
 }
 
-/// What a check needs to know of a resource, stored or described.
-struct Facts<'f> {
-    id: &'f str,
-    owners: Vec<&'f Id>,
-    owning_team: Option<&'f Id>,
-    partitioned: bool,
-    assigned: Vec<(&'f Principal, Option<Timestamp>)>,
-}
-
 /// A grant that counts for the action that is asked for.
 struct Counting {
     level: Level,
     include_unassigned: bool,
-}
-
-/// What is known about the user and one resource (3.2 step 8).
-#[derive(Clone, Copy)]
-struct Relation {
-    own: bool,
-    assigned_user: bool,
-    object_grant: bool,
-    team_own: bool,
-    team_below: bool,
-    group: bool,
-    mask_failed: bool,
-    owning_own: bool,
-    owning_below: bool,
-    any_live: bool,
-}
-
-impl Relation {
-    fn named(self) -> bool {
-        self.assigned_user || self.object_grant
-    }
-    fn team_assigned(self) -> bool {
-        self.team_own || self.team_below
-    }
-    fn team_owned(self) -> bool {
-        self.owning_own || self.owning_below
-    }
-    /// What passes a wall.
-    fn admitted(self) -> bool {
-        self.own || self.named() || self.team_assigned() || self.group
-    }
 }
 
 fn allow(reason: ReasonCode, level: Level, include_unassigned: bool) -> Answer {
@@ -413,175 +372,6 @@ impl<'w> World<'w> {
         }
     }
 
-    /// Main and additional teams that the account has.
-    fn own_teams(&self, user: &User) -> BTreeSet<&'w str> {
-        user.all_teams()
-            .filter_map(|team| self.teams.get(team.as_str()))
-            .map(|team| team.id.as_str())
-            .collect()
-    }
-
-    /// Whether walking up from `team` meets one of `tops`, itself excluded.
-    fn below(&self, team: &str, tops: &BTreeSet<&str>) -> bool {
-        if !self.plan().nested_teams {
-            return false;
-        }
-        let mut seen = BTreeSet::new();
-        let mut present = self.teams.get(team).copied();
-        while let Some(step) = present {
-            if !seen.insert(step.id.as_str()) {
-                return false;
-            }
-            present = step
-                .parent
-                .as_ref()
-                .and_then(|parent| self.teams.get(parent.as_str()).copied());
-            if present.is_some_and(|parent| tops.contains(parent.id.as_str())) {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn relation(
-        &self,
-        user: &User,
-        action: &str,
-        facts: &Facts<'_>,
-        object_grant: bool,
-        at: Timestamp,
-    ) -> Relation {
-        let mine = self.own_teams(user);
-        let mut relation = Relation {
-            own: facts.owners.contains(&&user.id),
-            assigned_user: false,
-            object_grant,
-            team_own: false,
-            team_below: false,
-            group: false,
-            mask_failed: false,
-            owning_own: false,
-            owning_below: false,
-            any_live: false,
-        };
-        for (principal, expires_at) in &facts.assigned {
-            if !live(None, *expires_at, at) {
-                continue;
-            }
-            relation.any_live = true;
-            match principal {
-                Principal::User(id) => relation.assigned_user |= *id == user.id,
-                Principal::Team(id) => {
-                    relation.team_own |= mine.contains(id.as_str());
-                    relation.team_below |= self.below(id.as_str(), &mine);
-                }
-                Principal::Group(id) => {
-                    let Some(group) = self.groups.get(id.as_str()) else {
-                        continue;
-                    };
-                    for (member, mask) in &group.members {
-                        let is_member = match member {
-                            Principal::User(id) => *id == user.id,
-                            Principal::Team(id) => {
-                                mine.contains(id.as_str()) || self.below(id.as_str(), &mine)
-                            }
-                            Principal::Group(_) => false,
-                        };
-                        let named = mask.iter().any(|named| named.as_str() == action);
-                        relation.group |= is_member && named;
-                        relation.mask_failed |= is_member && !named;
-                    }
-                }
-            }
-        }
-        let owning: Vec<&str> = match facts.owning_team {
-            Some(team) => vec![team.as_str()],
-            None => facts
-                .owners
-                .iter()
-                .filter_map(|owner| self.users.get(owner.as_str()))
-                .flat_map(|owner| owner.all_teams())
-                .map(Id::as_str)
-                .collect(),
-        };
-        for team in owning {
-            relation.owning_own |= mine.contains(team);
-            relation.owning_below |= self.below(team, &mine);
-        }
-        relation
-    }
-
-    fn setting<T: Copy>(of: &BTreeMap<Id, T>, resource_type: &str) -> Option<T> {
-        of.get(resource_type)
-            .or_else(|| of.get(DEFAULT_KEY))
-            .copied()
-    }
-
-    // Step 8.
-    fn object_level(
-        &self,
-        resource_type: &str,
-        grants: &[Counting],
-        always: bool,
-        facts: &Facts<'_>,
-        relation: Relation,
-    ) -> Result<Answer, ReasonCode> {
-        let settings = &self.account.settings;
-        let share =
-            Self::setting(&settings.partition_mode, resource_type) == Some(PartitionMode::Share);
-        let no_one = Self::setting(&settings.unpartitioned, resource_type)
-            == Some(UnpartitionedDefault::NoOne);
-        let walled = !share && (facts.partitioned || no_one);
-        if walled && !relation.admitted() {
-            return Err(if !facts.partitioned {
-                ReasonCode::UnpartitionedRestricted
-            } else if !relation.any_live {
-                ReasonCode::Orphaned
-            } else if relation.mask_failed {
-                ReasonCode::ActionNotInGroup
-            } else {
-                ReasonCode::NotInPartition
-            });
-        }
-        let unassigned = !walled && facts.owners.is_empty() && !facts.partitioned;
-        // An object grant passes as a grant at owned: it names the user.
-        let object_grant = relation.object_grant.then_some(Counting {
-            level: Level::Owned,
-            include_unassigned: false,
-        });
-        let passing: Vec<(&Counting, bool)> = grants
-            .iter()
-            .chain(object_grant.as_ref())
-            .filter_map(|grant| {
-                let reached = match grant.level {
-                    Level::None => false,
-                    Level::Owned => relation.own || relation.named(),
-                    Level::Team => walled || relation.admitted() || relation.team_owned(),
-                    Level::Everything => true,
-                };
-                let by_box = !reached && unassigned && grant.include_unassigned;
-                (reached || by_box).then_some((grant, by_box))
-            })
-            .collect();
-        if passing.is_empty() {
-            if always {
-                return Ok(allow(ReasonCode::Always, Level::Everything, false));
-            }
-            let highest = grants.iter().map(|grant| grant.level).max();
-            return Err(if unassigned {
-                ReasonCode::UnassignedNotIncluded
-            } else if highest == Some(Level::Team) {
-                ReasonCode::NotInTeam
-            } else {
-                ReasonCode::NotOwner
-            });
-        }
-        let reason = allow_code(&passing, walled, relation);
-        let counting = passing.iter().map(|(grant, _)| *grant);
-        let (level, include_unassigned) = highest(counting, always);
-        Ok(allow(reason, level, include_unassigned))
-    }
-
     // 3.4.
     fn requestable(&self, kind: &SuiteType, reason: ReasonCode) -> Requestable {
         use ReasonCode::{
@@ -746,63 +536,4 @@ fn highest<'c>(grants: impl Iterator<Item = &'c Counting> + Clone, always: bool)
             .filter(|grant| grant.level == level)
             .any(|grant| grant.include_unassigned);
     (level, include_unassigned)
-}
-
-/// The first code that holds for any of the passing grants.
-fn allow_code(passing: &[(&Counting, bool)], walled: bool, relation: Relation) -> ReasonCode {
-    let wide = passing.iter().any(|(grant, _)| grant.level >= Level::Team);
-    let team = relation.team_own || (!walled && relation.owning_own);
-    let below = relation.team_below || (!walled && relation.owning_below);
-    if relation.own {
-        ReasonCode::Owner
-    } else if relation.assigned_user {
-        ReasonCode::AssignedUser
-    } else if relation.object_grant {
-        ReasonCode::ObjectGrant
-    } else if wide && team {
-        ReasonCode::Team
-    } else if wide && below {
-        ReasonCode::ParentTeam
-    } else if wide && relation.group {
-        ReasonCode::AccessGroup
-    } else if passing.iter().any(|(_, by_box)| *by_box) {
-        ReasonCode::Unassigned
-    } else {
-        ReasonCode::Everything
-    }
-}
-
-/// 3.5: "`partitioned` turns true with the first assignment and false only by explicit Unpartition
-/// (which deletes all rows)". So a resource with rows, live or not, is partitioned, whatever a
-/// store or a caller says.
-fn sticky(partitioned: bool, rows: usize) -> bool {
-    partitioned || rows > 0
-}
-
-fn facts_stored(resource: &Resource) -> Facts<'_> {
-    Facts {
-        id: resource.key.id.as_str(),
-        owners: resource.owners.iter().collect(),
-        owning_team: resource.owning_team.as_ref(),
-        partitioned: sticky(resource.partitioned, resource.assignments.len()),
-        assigned: resource
-            .assignments
-            .iter()
-            .map(|assignment| (&assignment.principal, assignment.expires_at))
-            .collect(),
-    }
-}
-
-fn facts_described<'f>(id: &'f str, described: &'f ResourceFacts) -> Facts<'f> {
-    Facts {
-        id,
-        owners: described.owners.iter().collect(),
-        owning_team: described.owning_team.as_ref(),
-        partitioned: sticky(described.partitioned, described.assigned_to.len()),
-        assigned: described
-            .assigned_to
-            .iter()
-            .map(|assignment| (&assignment.principal, assignment.expires_at))
-            .collect(),
-    }
 }

@@ -188,7 +188,7 @@ fn a_partition_of_65_537_contacts_is_whole() {
                     .expect("type and action are known");
                 let accessible = set.accessible(narrow);
                 assert_eq!(accessible.ids().count() as u64, accessible.total());
-                accessible.total() as usize
+                usize::try_from(accessible.total()).expect("a small total")
             };
             let all = Narrowing::default();
             assert_eq!(total("u000000", all), width);

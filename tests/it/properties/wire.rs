@@ -2,16 +2,14 @@
 //! at the same time, and each answer is the oracle's. The accounts are written by another handle on
 //! the same file, as another process would.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ambit::app::App;
 use ambit::authz::access_set::{self, Narrowing};
 use ambit::authz::decision::{Decision, ResourceFacts, Target};
 use ambit::authz::graph::AccountGraph;
-use ambit::authz::model::{
-    Entity, EntityChange, EntityKey, Id, Level, Principal, Timestamp, UserKind,
-};
+use ambit::authz::model::{Entity, EntityChange, Id, Level, Principal, Timestamp};
 use ambit::clock::SystemClock;
 use ambit::config::Config;
 use ambit::grpc::wire::{self, consistency::Requirement};
@@ -21,7 +19,8 @@ use ambit::store::{Store, Write};
 use prost_types::Timestamp as WireTime;
 use tonic::transport::Channel;
 
-use super::worlds::{CatalogCase, Maker, RESOURCES, USERS, id, tick};
+use super::storable::{difference, storable};
+use super::worlds::{CatalogCase, Maker, RESOURCES, USERS, catalog_of, id};
 use super::{build, catalogs, described, rounds, targets};
 use crate::oracle::{Answer, World};
 
@@ -492,86 +491,6 @@ async fn list(
     (ids, total.expect("the first message has the total"), next)
 }
 
-/// The entities without what a store refuses: references to what is not there, windows that end
-/// before they begin, assignments without partition, a second account owner.
-fn storable(account: &str, entities: Vec<Entity>) -> Vec<Entity> {
-    let keys: BTreeSet<EntityKey> = entities.iter().map(Entity::key).collect();
-    let user = |id: &Id| keys.contains(&EntityKey::User(id.clone()));
-    let team = |id: &Id| keys.contains(&EntityKey::Team(id.clone()));
-    let known = |principal: &Principal| match principal {
-        Principal::User(id) => user(id),
-        Principal::Team(id) => team(id),
-        Principal::Group(id) => keys.contains(&EntityKey::AccessGroup(id.clone())),
-    };
-    let window = |not_before: Option<Timestamp>, expires_at: Option<Timestamp>| {
-        not_before
-            .zip(expires_at)
-            .is_none_or(|(start, end)| start < end)
-    };
-    let mut has_owner = false;
-    let tame = |mut entity: Entity| {
-        match &mut entity {
-            Entity::Account(of) => of.id = id(account),
-            Entity::Team(of) => of.parent = of.parent.take().filter(|parent| team(parent)),
-            Entity::PermissionSet(of) => of
-                .grants
-                .retain(|grant| window(grant.not_before, grant.expires_at)),
-            Entity::User(of) => {
-                of.account_owner &= !has_owner;
-                has_owner |= of.account_owner;
-                if of.kind == UserKind::Internal {
-                    of.partner = None;
-                }
-                of.main_team = of.main_team.take().filter(|main| team(main));
-                let main = of.main_team.clone();
-                of.teams.retain(|id| team(id) && Some(id) != main.as_ref());
-                of.permission_sets
-                    .retain(|set| keys.contains(&EntityKey::PermissionSet(set.clone())));
-                of.grants
-                    .retain(|grant| window(grant.not_before, grant.expires_at));
-                let mut seen = BTreeSet::new();
-                of.object_grants.retain(|grant| {
-                    let row = (
-                        grant.resource.clone(),
-                        grant.action.clone(),
-                        grant.provenance.clone(),
-                    );
-                    window(grant.not_before, grant.expires_at)
-                        && keys.contains(&EntityKey::Resource(grant.resource.clone()))
-                        && seen.insert(row)
-                });
-            }
-            Entity::AccessGroup(of) => of.members.retain(|member, _| known(member)),
-            Entity::Resource(of, _) => {
-                of.owners.retain(user);
-                of.owning_team = of.owning_team.take().filter(|owning| team(owning));
-                of.assignments.retain(|row| known(&row.principal));
-                of.partitioned |= !of.assignments.is_empty();
-            }
-            Entity::Segment(_) => {}
-        }
-        entity
-    };
-    entities.into_iter().map(tame).collect()
-}
-
-/// What turns one state of an account into another.
-fn difference(before: &[Entity], after: &[Entity]) -> Vec<EntityChange> {
-    let kept: BTreeSet<EntityKey> = after.iter().map(Entity::key).collect();
-    let gone = before
-        .iter()
-        .rev()
-        .map(Entity::key)
-        .filter(|key| !kept.contains(key))
-        .map(EntityChange::Delete);
-    let put = after
-        .iter()
-        .filter(|entity| !before.contains(entity))
-        .cloned()
-        .map(EntityChange::Put);
-    put.chain(gone).collect()
-}
-
 /// A server on a directory of its own, with a client and a second writer on its file.
 struct Running {
     client: Client,
@@ -650,7 +569,7 @@ async fn every_rpc_answers_as_the_rule_book_says() {
     let seeds = 9_000..9_000 + rounds(4);
     println!("seeds {seeds:?}");
     for seed in seeds {
-        let catalog = &catalogs[(seed % catalogs.len() as u64) as usize];
+        let catalog = catalog_of(seed, &catalogs);
         let account = format!("account-{seed}");
         let (mut maker, states) = states(seed, catalog, &account);
         let described = described(&mut maker);
@@ -664,7 +583,7 @@ async fn every_rpc_answers_as_the_rule_book_says() {
                 world: World::new(&catalog.suite, state),
                 graph: &graph,
                 described: &described,
-                at: tick(maker.dice.below(9) as i64 - 4),
+                at: maker.dice.moment(1),
                 // Another process wrote, so only this asks for what it wrote last.
                 consistency: Some(wire::Consistency {
                     requirement: Some(Requirement::FullyConsistent(true)),

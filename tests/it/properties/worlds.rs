@@ -32,7 +32,14 @@ impl Dice {
 
     /// Below `sides`, which is above 0.
     pub fn below(&mut self, sides: usize) -> usize {
-        (self.next() % sides as u64) as usize
+        let sides = u64::try_from(sides).expect("a small number");
+        usize::try_from(self.next() % sides).expect("below the sides")
+    }
+
+    /// A moment within the ticks, or this far around them.
+    pub fn moment(&mut self, around: i64) -> Timestamp {
+        let ticks: Vec<i64> = (TICKS.start() - around..=TICKS.end() + around).collect();
+        tick(*self.pick(&ticks))
     }
 
     pub fn chance(&mut self, percent: u64) -> bool {
@@ -85,6 +92,12 @@ pub struct CatalogCase {
     pub suite: Suite,
     /// Groups of types that belong together, of which a world uses one.
     pub focus: &'static [&'static [&'static str]],
+}
+
+/// The catalog that goes with a seed, so that a seed alone replays a failure.
+pub fn catalog_of(seed: u64, catalogs: &[CatalogCase]) -> &CatalogCase {
+    let position = usize::try_from(seed).expect("a small seed") % catalogs.len();
+    &catalogs[position]
 }
 
 impl<'s> Maker<'s> {
@@ -286,9 +299,7 @@ impl<'s> Maker<'s> {
     }
 
     fn moment(&mut self, percent: u64) -> Option<Timestamp> {
-        self.dice
-            .chance(percent)
-            .then(|| tick(self.dice.below(7) as i64 - 3))
+        self.dice.chance(percent).then(|| self.dice.moment(0))
     }
 
     fn provenance(&mut self) -> Provenance {
