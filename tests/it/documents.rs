@@ -8,10 +8,7 @@ use ambit::authz::change::{self, Change};
 use ambit::authz::document::{Cases, Document, export, parse_file};
 use ambit::authz::graph::{AccountGraph, GraphBuilder};
 use ambit::authz::model::{
-    AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, EntityChange, Grant, Id,
-    Level, ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership,
-    PermissionKey, PermissionSet, Principal, Provenance, Resource, ResourceKey, Segment, Settings,
-    Team, Timestamp, UnpartitionedDefault, User, UserKind, UserStatus,
+    Attributes, CatalogRef, Entity, EntityChange, Id, Principal, Resource, Timestamp, User,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

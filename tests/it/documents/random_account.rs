@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use ambit::authz::model::{
-    AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, EntityChange, Grant, Id,
-    Level, ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership,
-    PermissionKey, PermissionSet, Principal, Provenance, Resource, ResourceKey, Segment, Settings,
-    Team, Timestamp, UnpartitionedDefault, User, UserKind, UserStatus,
+    AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level,
+    ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership, PermissionKey,
+    PermissionSet, Principal, Provenance, Resource, ResourceKey, Segment, Settings, Team,
+    Timestamp, UnpartitionedDefault, User, UserKind, UserStatus,
 };
 use proptest::prelude::*;
 
@@ -472,4 +472,3 @@ fn user_of(shape: &Shape, at: usize, user: &Id) -> impl Strategy<Value = Entity>
         },
     )
 }
-
