@@ -4,6 +4,13 @@
 //! `cargo bench --bench decisions`; `AMBIT_BENCH_CONTACTS` sets the size of the large account
 //! (1,000,000 by default). Compare figures of one run only: shared machines drift.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a benchmark that can't be set up has to stop"
+)]
+
 use std::hint::black_box;
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use super::error::{CliError, Exit};
 use super::output::{self, Format, FormatArgs, Output};
 use super::question::ReadArgs;
 
-mod line;
+pub mod line;
 
 use line::Line;
 

@@ -107,7 +107,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> Result<Exit, CliError>
 async fn measure_all(arguments: &Arguments) -> Result<Report, CliError> {
     let (subject, questions, data_set) = match (&arguments.server, &arguments.account) {
         (Some(server), Some(account)) => {
-            let subject = Subject::existing(server, account.clone());
+            let subject = Subject::existing(server, account);
             let questions =
                 Questions::of_existing(&subject, &arguments.question, arguments.seed).await?;
             (subject, questions, None)
@@ -145,7 +145,7 @@ async fn measure_all(arguments: &Arguments) -> Result<Report, CliError> {
 enum Work {
     Check(Vec<wire::CheckRequest>),
     Batch(Vec<wire::BatchCheckRequest>),
-    List(wire::ListAccessibleRequest),
+    List(Box<wire::ListAccessibleRequest>),
 }
 
 /// Everything that the rounds need.
@@ -200,7 +200,7 @@ impl Side {
             }
             Work::List(request) => {
                 drive(streams, length, move |stream, _turn| {
-                    ask_list(pick(&clients, stream), Some(request.clone()))
+                    ask_list(pick(&clients, stream), Some(request.as_ref().clone()))
                 })
                 .await
             }
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
             batches,
         ));
         for (name, request) in &self.lists {
-            let work = Work::List(request.clone());
+            let work = Work::List(Box::new(request.clone()));
             works.push((format!("ListAccessible {name}"), "ids", 1, work));
         }
         let rounds = u64::from(self.arguments.rounds);

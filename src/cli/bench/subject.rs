@@ -53,7 +53,7 @@ struct Own {
 }
 
 impl Subject {
-    pub fn existing(server: &str, account: Id) -> Self {
+    pub fn existing(server: &str, account: &Id) -> Self {
         Self {
             server: ServerArgs {
                 server: server.to_owned(),
