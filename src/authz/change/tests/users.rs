@@ -5,8 +5,8 @@ use super::super::super::model::{Level, Provenance, UserStatus};
 use super::super::{Change, ChangeProblem, GrantHolder};
 use super::{
     account, after, assign, grant, grants, group, hubspot, id, ids, member, object_grant,
-    permission, principal, refused, resource, resource_key, resource_with, segment,
-    super_admin, team, the_user, user, user_with,
+    permission, principal, refused, resource, resource_key, resource_with, segment, super_admin,
+    team, the_user, user, user_with,
 };
 
 #[test]
