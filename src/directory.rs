@@ -8,17 +8,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authz::change::{
-    self, AccountPatch, Change, ChangeError, ChangeLine, ChangeProblem, ChangeSet,
-};
-use crate::authz::graph::{GraphBuilder, GraphError};
-use crate::authz::model::{EntityChange, Id};
+use crate::authz::change::{AccountPatch, Change, ChangeError, ChangeLine, ChangeSet};
+use crate::authz::graph::GraphError;
+use crate::authz::model::Id;
 use crate::clock::Clock;
-use crate::graph_cache::{Consistency, GraphCache, ReadError, ReadGraph, off_worker};
+use crate::graph_cache::{Consistency, GraphCache, ReadError, ReadGraph};
 use crate::revision::{RevisionError, RevisionToken};
 use crate::store::{AccountSummary, Head, IdempotencyKey, Snapshot, Store, StoreError, Write};
 
+mod plan;
 mod watch;
+
+use plan::plan;
 
 pub use watch::{ChangeWatch, WatchEvent};
 
@@ -114,12 +115,6 @@ enum Precondition {
     None,
     NoSuchAccount,
     StandsAt(Head),
-}
-
-/// A planned write: what to store, and on top of what.
-struct Planned {
-    expected: Option<Head>,
-    set: ChangeSet,
 }
 
 impl Directory {
@@ -269,7 +264,7 @@ impl Directory {
             return Ok(applied);
         }
         check(precondition, &request.account, present.as_deref())?;
-        let mut planned = plan(Arc::clone(request), present).await?;
+        let mut planned = plan(self.store.as_ref(), request, present).await?;
         self.settle_attributes(&request.account, &mut planned.set)
             .await?;
         if request.dry_run {
@@ -375,45 +370,4 @@ fn check(
         (Precondition::StandsAt(head), Some(present)) if present.head == head => Ok(()),
         (Precondition::StandsAt(_), Some(_)) => Err(DirectoryError::ExpectedRevision),
     }
-}
-
-/// Plans off the async workers, and proves that what would be stored can be loaded: a write that
-/// would take the account out of service is refused before it is made.
-async fn plan(
-    request: Arc<ApplyChanges>,
-    present: Option<Arc<ReadGraph>>,
-) -> Result<Planned, DirectoryError> {
-    let expected = present.as_ref().map(|present| present.head);
-    off_worker(move || {
-        let graph = present.as_ref().map(|present| &present.graph);
-        let set =
-            change::plan(&request.account, graph, &request.changes).map_err(|error| match error
-                .problem
-            {
-                ChangeProblem::NoAccount => {
-                    ReadError::UnknownAccount(request.account.clone()).into()
-                }
-                ChangeProblem::Dangling { .. }
-                | ChangeProblem::Invalid(_)
-                | ChangeProblem::TeamCycle(_)
-                | ChangeProblem::NotEntitled(_)
-                | ChangeProblem::LastSuperAdmin
-                | ChangeProblem::TooMany { .. } => DirectoryError::Change(error),
-            })?;
-        match graph {
-            Some(graph) => graph.apply(&set.changes),
-            None => {
-                let mut builder = GraphBuilder::default();
-                for change in &set.changes {
-                    if let EntityChange::Put(entity) = change {
-                        builder.push(entity.clone());
-                    }
-                }
-                builder.finish()
-            }
-        }
-        .map_err(DirectoryError::Unusable)?;
-        Ok(Planned { expected, set })
-    })
-    .await?
 }

@@ -555,3 +555,53 @@ async fn a_watch_gives_every_change_after_its_revision_and_heartbeats_in_between
         "{end:?}"
     );
 }
+
+/// A plain SQL change of catalog may hide resources of types that the new one lacks. The change
+/// back, which a graph can't do in steps, must not be refused for that.
+#[tokio::test]
+async fn a_catalog_that_brings_back_a_type_of_stored_resources_is_taken() {
+    let (directory, replica) = replica().await;
+    replica.make_account("acme").await;
+    let email = ResourceKey {
+        resource_type: id("email"),
+        id: id("e1"),
+    };
+    let put_email = Change::PutResource(ResourcePatch {
+        key: email.clone(),
+        owners: None,
+        owning_team: None,
+        partitioned: None,
+        attributes: None,
+    });
+    replica.apply("acme", vec![put_email]).await.unwrap();
+    let catalog = |catalog: &str, plan: &str| {
+        Change::PutAccount(AccountPatch {
+            catalog: Some(CatalogRef::BuiltIn(id(catalog))),
+            plan: Some(id(plan)),
+            ..AccountPatch::default()
+        })
+    };
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("ambit.db"));
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query("UPDATE account SET catalog = 'ipresso', plan = 'standard'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    let account = id("acme");
+    let consistency = Consistency::FullyConsistent;
+    let read = replica.graphs.read(&account, &consistency).await.unwrap();
+    assert!(read.graph.resource(&email).is_none());
+
+    replica
+        .apply("acme", vec![catalog("hubspot", "enterprise")])
+        .await
+        .unwrap();
+    let consistency = Consistency::MinimizeLatency;
+    let read = replica.graphs.read(&account, &consistency).await.unwrap();
+    let (fresh, head) = fresh_graph(&replica.store, "acme").await;
+    assert_eq!(read.head, head);
+    assert_eq!(entities(&read.graph), entities(&fresh));
+    assert!(read.graph.resource(&email).is_some());
+}
