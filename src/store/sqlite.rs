@@ -4,6 +4,7 @@
 //!   triggers (`migrations/sqlite`), never by this code alone.
 //! - WAL with `synchronous = FULL`: readers see whole transactions while one writer writes, and a
 //!   commit that was acknowledged survives a crash of the process and of the machine.
+//! - A process whose file is moved away or replaced neither writes nor reports freshness any more.
 //! - One connection writes, with `BEGIN IMMEDIATE`; several read.
 
 mod apply;
@@ -15,6 +16,8 @@ mod read;
 mod resources;
 mod snapshot;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
@@ -23,6 +26,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow};
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use self::error::{inconsistent, store_error};
+use self::open::OpenFile;
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, IdempotencyKey, Nonce, RememberedWrite, Snapshot,
     Store, StoreError, StoreIdentity, Write,
@@ -35,6 +39,7 @@ pub use self::examine::Examination;
 #[derive(Clone)]
 pub struct SqliteStore {
     identity: StoreIdentity,
+    file: OpenFile,
     writer: SqlitePool,
     readers: SqlitePool,
     /// For connections beside the pools: a probe's own.
@@ -53,6 +58,7 @@ impl SqliteStore {
         let opened = open::open(data_dir).await?;
         Ok(Self {
             identity: opened.identity,
+            file: opened.file,
             writer: opened.writer,
             readers: opened.readers,
             options: opened.options,
@@ -156,6 +162,7 @@ impl Store for SqliteStore {
 
     #[tracing::instrument(name = "store.apply", level = "debug", skip_all)]
     async fn apply(&self, write: Write<'_>) -> Result<Head, StoreError> {
+        self.file.verify()?;
         apply::apply(&self.writer, write).await
     }
 
@@ -175,6 +182,7 @@ impl Store for SqliteStore {
         account: &Id,
         expected: Option<Head>,
     ) -> Result<bool, StoreError> {
+        self.file.verify()?;
         apply::delete_account(&self.writer, account, expected).await
     }
 
@@ -182,11 +190,16 @@ impl Store for SqliteStore {
     async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError> {
         let mut connection = self.options.connect().await.map_err(store_error)?;
         let seen = data_version(&mut connection).await?;
-        Ok(Box::new(SqliteProbe { connection, seen }))
+        Ok(Box::new(SqliteProbe {
+            connection,
+            seen,
+            file: self.file.clone(),
+        }))
     }
 
     #[tracing::instrument(name = "store.ping", level = "debug", skip_all)]
     async fn ping(&self) -> Result<(), StoreError> {
+        self.file.verify()?;
         sqlx::query("SELECT 1 FROM store_identity")
             .fetch_one(&self.readers)
             .await
@@ -208,11 +221,13 @@ fn summary(row: &SqliteRow) -> Result<AccountSummary, StoreError> {
 struct SqliteProbe {
     connection: SqliteConnection,
     seen: i64,
+    file: OpenFile,
 }
 
 #[async_trait]
 impl ChangeProbe for SqliteProbe {
     async fn changed(&mut self) -> Result<bool, StoreError> {
+        self.file.verify()?;
         let version = data_version(&mut self.connection).await?;
         let changed = version != self.seen;
         self.seen = version;

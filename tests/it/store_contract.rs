@@ -105,7 +105,7 @@ fn team(name: &str, parent: Option<&str>) -> EntityChange {
     }))
 }
 
-fn user(name: &str) -> EntityChange {
+pub fn user(name: &str) -> EntityChange {
     put(Entity::User(User::new(id(name))))
 }
 

@@ -1,7 +1,7 @@
 //! Opening the file: its place, its schema, its identity.
 
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
-use super::error::{inconsistent, store_error};
+use super::error::{inconsistent, store_error, unavailable};
 use crate::store::{StoreError, StoreIdentity};
 
 pub(super) const DATABASE_FILE: &str = "ambit.db";
@@ -28,7 +28,43 @@ const READERS_MAX: u32 = 8;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 
+/// Which file is open. A running process keeps a file that was moved away or replaced (by a backup
+/// that is put in its place, say), and would acknowledge writes that nobody will ever see.
+#[derive(Debug, Clone)]
+pub(super) struct OpenFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl OpenFile {
+    fn at(path: PathBuf) -> Result<Self, StoreError> {
+        let metadata = path.metadata().map_err(io_error)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            path,
+        })
+    }
+
+    /// Fails where the path leads to another file than the one that is open, or to none.
+    pub(super) fn verify(&self) -> Result<(), StoreError> {
+        let metadata = self.path.metadata().map_err(io_error)?;
+        if (metadata.dev(), metadata.ino()) == (self.device, self.inode) {
+            return Ok(());
+        }
+        Err(unavailable(
+            "the database file was replaced under the running process, which must be restarted",
+        ))
+    }
+}
+
+fn io_error(error: std::io::Error) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}
+
 pub(super) struct Opened {
+    pub(super) file: OpenFile,
     pub(super) identity: StoreIdentity,
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
@@ -59,6 +95,7 @@ pub(super) async fn open(data_dir: &Path) -> Result<Opened, StoreError> {
     let identity = identity(&writer).await?;
     drop(lock);
     Ok(Opened {
+        file: OpenFile::at(path)?,
         identity,
         writer,
         readers,
@@ -102,7 +139,7 @@ async fn locked(data_dir: PathBuf) -> Result<File, StoreError> {
     .await;
     match taken {
         Ok(Ok(file)) => Ok(file),
-        Ok(Err(error)) => Err(StoreError::Unavailable(Box::new(error))),
+        Ok(Err(error)) => Err(io_error(error)),
         Err(error) => Err(StoreError::Unavailable(Box::new(error))),
     }
 }
@@ -127,8 +164,9 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
     if stored < newest {
         // First of all the name, so that a creation that is cut short can be taken up again.
         set_pragma(&mut connection, "application_id", APPLICATION_ID).await?;
+        // Not `run`, whose bounds keep the future from being spawned.
         MIGRATIONS
-            .run(&mut connection)
+            .run_direct(None, &mut connection, false)
             .await
             .map_err(migrate_error)?;
         set_pragma(&mut connection, "user_version", newest).await?;

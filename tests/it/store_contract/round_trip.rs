@@ -348,6 +348,9 @@ async fn many_rows(store: Arc<dyn Store>) {
         let (_, entities) = load(&*store, &name, false).await;
         assert_eq!(by_key(&entities), by_key(puts(&changes)));
 
+        if count < 65_536 {
+            continue;
+        }
         // And taken away again, in one revision.
         let gone: Vec<EntityChange> = (0..count)
             .map(|number| {

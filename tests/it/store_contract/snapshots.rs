@@ -1,6 +1,7 @@
 //! What one call reads, it reads in one transaction.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use super::*;
 use ambit::store::Changes;
@@ -10,6 +11,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         clause("a snapshot shows whole commits", whole_commits),
         clause("a snapshot stays as it began", stays_as_it_began),
         clause("snapshots that nobody reads cost nothing", unread_snapshots),
+        clause("a write that is given up is whole or nothing", given_up),
     ]
 }
 
@@ -123,4 +125,53 @@ async fn unread_snapshots(store: Arc<dyn Store>) {
     }
     let (_, entities) = load(&*store, "acme", false).await;
     assert_eq!(by_key(&entities), by_key(puts(&changes)));
+}
+
+/// Polls a future so many times and then drops it, wherever it is: `None`, unless it ended before.
+async fn given_up_after<Work: Future>(polls: usize, work: Work) -> Option<Work::Output> {
+    let mut work = std::pin::pin!(work);
+    let mut left = polls;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        work.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+/// The caller goes away at each step of a write.
+async fn given_up(store: Arc<dyn Store>) {
+    let start = [
+        put(Entity::Account(account("acme"))),
+        user("u0"),
+        user("u1"),
+    ];
+    apply(&*store, "acme", &start).await;
+    let mut head = apply(&*store, "acme", &generation(0)).await;
+    let mut ended = 0;
+    let mut polls = 0;
+    while ended < 3 {
+        let before = owners(&load(&*store, "acme", false).await.1);
+        let other = generation(usize::from(before == ids(["u0"])));
+        let write = given_up_after(polls, apply(&*store, "acme", &other)).await;
+        ended += usize::from(write.is_some());
+        polls += 1;
+        // A write that was given up may still end, and then stands in the way of one that began
+        // before it did.
+        let now = loop {
+            match try_apply(&*store, "acme", &[]).await {
+                Err(StoreError::Conflict) => {}
+                other => break other.unwrap(),
+            }
+        };
+        assert!((head.revision..=head.revision + 1).contains(&now.revision));
+        let after = owners(&load(&*store, "acme", false).await.1);
+        assert_eq!(after.len(), 1, "half of a write");
+        assert_eq!(after == before, now == head);
+        head = now;
+    }
+    println!("given up after each of {polls} steps");
+    assert!(polls > 5, "the writes ended before they could be given up");
 }

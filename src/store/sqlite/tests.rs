@@ -1,0 +1,146 @@
+//! What takes a hand inside the store to bring about.
+
+use super::*;
+use crate::authz::model::{
+    Account, CatalogRef, Entity, EntityChange, PartnerProgram, Resource, Settings, User,
+};
+
+fn id(text: &str) -> Id {
+    Id::parse(text).unwrap()
+}
+
+async fn write(store: &SqliteStore, changes: &[EntityChange]) -> Result<Head, StoreError> {
+    let acme = id("acme");
+    let expected = store.head(&acme).await.unwrap();
+    store
+        .apply(Write {
+            account: &acme,
+            expected,
+            changes,
+            idempotency: None,
+        })
+        .await
+}
+
+fn account() -> EntityChange {
+    EntityChange::Put(Entity::Account(Account {
+        id: id("acme"),
+        catalog: CatalogRef::BuiltIn(id("hubspot")),
+        plan: id("enterprise"),
+        partner_program: PartnerProgram::None,
+        payment_method_valid: true,
+        settings: Settings::default(),
+    }))
+}
+
+fn resources(count: usize) -> Vec<EntityChange> {
+    (0..count)
+        .map(|number| {
+            let resource = Resource {
+                key: ResourceKey {
+                    resource_type: id("contact"),
+                    id: id(&format!("c{number}")),
+                },
+                owners: [id("u")].into(),
+                owning_team: None,
+                partitioned: false,
+                assignments: [].into(),
+            };
+            EntityChange::Put(Entity::Resource(resource, None))
+        })
+        .collect()
+}
+
+async fn count(store: &SqliteStore, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql)
+        .fetch_one(&store.readers)
+        .await
+        .unwrap()
+}
+
+/// `reliability.md`, case 17: nothing of a write that finds the disk full is kept, reading goes
+/// on, and so does writing once there is room.
+#[tokio::test]
+async fn a_full_disk_is_told_and_survived() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let user = EntityChange::Put(Entity::User(User::new(id("u"))));
+    let head = write(&store, &[account(), user]).await.unwrap();
+    let limit = |pages: i64| {
+        let store = store.clone();
+        async move {
+            let sql = format!("PRAGMA max_page_count = {pages}");
+            sqlx::query(sqlx::AssertSqlSafe(sql))
+                .fetch_one(&store.writer)
+                .await
+                .unwrap();
+        }
+    };
+    let pages = count(&store, "PRAGMA page_count").await;
+    limit(pages + 10).await;
+    let many = resources(20_000);
+    let refused = write(&store, &many).await;
+    assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
+    assert_eq!(store.head(&id("acme")).await.unwrap(), Some(head));
+    assert_eq!(count(&store, "SELECT count(*) FROM resource").await, 0);
+    assert_eq!(store.nonce_at(&id("acme"), 2).await.unwrap(), None);
+    limit(1_000_000).await;
+    assert_eq!(write(&store, &many).await.unwrap().revision, 2);
+    let sound: String = sqlx::query_scalar("PRAGMA integrity_check")
+        .fetch_one(&store.readers)
+        .await
+        .unwrap();
+    assert_eq!(sound, "ok");
+}
+
+/// The mark that a transaction sets for the triggers is seen by nobody, whatever becomes of it.
+#[tokio::test]
+async fn no_mark_of_a_transaction_outlives_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let marked = "SELECT count(*) FROM account_head WHERE writing <> 0";
+    let user = EntityChange::Put(Entity::User(User::new(id("u"))));
+    write(&store, &[account(), user]).await.unwrap();
+    assert_eq!(count(&store, marked).await, 0);
+    write(&store, &resources(60_000)).await.unwrap();
+    assert_eq!(count(&store, marked).await, 0);
+    let gone = User {
+        main_team: Some(id("absent")),
+        ..User::new(id("v"))
+    };
+    let refused = write(&store, &[EntityChange::Put(Entity::User(gone))]).await;
+    assert!(matches!(refused, Err(StoreError::Constraint { .. })));
+    assert_eq!(count(&store, marked).await, 0);
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    write(&store, &[account()]).await.unwrap();
+    store.close().await;
+    assert!(
+        !directory.path().join("ambit.db-wal").exists(),
+        "closing leaves one file"
+    );
+    let answers = [
+        store.head(&id("acme")).await.err(),
+        store.ping().await.err(),
+        store
+            .changes_since(
+                &id("acme"),
+                Head {
+                    revision: 1,
+                    nonce: [0; 8],
+                },
+            )
+            .await
+            .err(),
+    ];
+    for answer in answers {
+        assert!(
+            matches!(answer, Some(StoreError::Unavailable(_))),
+            "{answer:?}"
+        );
+    }
+}
