@@ -104,23 +104,6 @@ pub enum Field<T> {
     Given(T),
 }
 
-impl<T> Field<T> {
-    pub fn given(self) -> Option<T> {
-        match self {
-            Self::Given(value) => Some(value),
-            Self::Absent | Self::Empty => None,
-        }
-    }
-
-    pub fn as_ref(&self) -> Field<&T> {
-        match self {
-            Self::Absent => Field::Absent,
-            Self::Empty => Field::Empty,
-            Self::Given(value) => Field::Given(value),
-        }
-    }
-}
-
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Option::<T>::deserialize(deserializer)? {
@@ -276,5 +259,122 @@ impl<'de, M: Deserialize<'de>, I: Deserialize<'de>> Deserialize<'de> for Form<M,
             }
         }
         deserializer.deserialize_any(FormVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        name: At<String>,
+        #[serde(default)]
+        more: Field<Vec<At<String>>>,
+        #[serde(default)]
+        forms: Entries<At<Form<Inner, String>>>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        deep: At<u8>,
+    }
+
+    fn one(text: &str) -> Sample {
+        parse(text).unwrap().remove(0)
+    }
+
+    fn error(text: &str) -> String {
+        let error = parse::<Sample>(text).unwrap_err();
+        format!("{}: {}", error.place.unwrap(), error.problem)
+    }
+
+    #[test]
+    fn a_text_keeps_its_spelling_and_its_place() {
+        for spelling in [
+            "1e3",
+            "007",
+            "yes",
+            "0x10",
+            "2026-01-01",
+            "1_000",
+            ".inf",
+            "true",
+        ] {
+            let sample = one(&format!("more: []\nname: {spelling}\n"));
+            assert_eq!(sample.name.value, spelling);
+            assert_eq!(sample.name.place, Place { line: 2, column: 7 });
+        }
+    }
+
+    #[test]
+    fn absent_empty_and_given_differ() {
+        assert_eq!(one("name: a").more, Field::Absent);
+        assert_eq!(one("name: a\nmore:").more, Field::Empty);
+        assert_eq!(one("name: a\nmore: []").more, Field::Given(Vec::new()));
+    }
+
+    #[test]
+    fn a_form_keeps_the_places_inside() {
+        let sample = one("name: a\nforms: {x: word, y: {deep: 7}, z: [p, q]}\n");
+        let [(_, x), (_, y), (key, z)] = sample.forms.0.as_slice() else {
+            panic!("three entries");
+        };
+        assert_eq!(x.value, Form::Text("word".to_owned()));
+        let Form::Map(inner) = &y.value else {
+            panic!("a map");
+        };
+        assert_eq!(
+            inner.deep.place,
+            Place {
+                line: 2,
+                column: 29
+            }
+        );
+        assert_eq!(key.place.column, 32);
+        let Form::List(items) = &z.value else {
+            panic!("a list");
+        };
+        assert_eq!(items[1].place.column, 39);
+    }
+
+    #[test]
+    fn an_alias_stands_where_it_is_written() {
+        let sample = one("more: [&a x]\nname: *a\n");
+        assert_eq!(
+            sample.name,
+            At {
+                value: "x".to_owned(),
+                place: Place { line: 2, column: 7 },
+            }
+        );
+    }
+
+    #[test]
+    fn json_is_yaml() {
+        let sample = one("{\"name\": \"a\", \"more\": [\"b\"]}");
+        assert_eq!(sample.name.value, "a");
+    }
+
+    #[test]
+    fn errors_are_one_line_with_a_place() {
+        assert_eq!(
+            error("name: a\n\"b\\nc\": 1\n"),
+            "line 2, column 1: unknown key `b\\nc`; the keys here are name, more, forms"
+        );
+        assert_eq!(
+            error("name: !secret a\n"),
+            "line 1, column 15: unsupported tag `!secret`"
+        );
+        let long = "x".repeat(100);
+        assert_eq!(
+            error(&format!("{long}: 1\n")),
+            format!(
+                "line 1, column 1: unknown key `{}...`; the keys here are name, more, forms",
+                "x".repeat(80)
+            )
+        );
     }
 }

@@ -398,6 +398,7 @@ fn write_resource(out: &mut String, resource: &Resource, attributes: Option<&Att
         let rows = resource.assignments.iter().map(assignment);
         fields.push(("assigned_to", flow_list(rows)));
     }
+    let attributes = attributes.filter(|attributes| !attributes.is_empty());
     fields.extend(attributes.map(|attributes| ("attributes", json_map(attributes))));
     let _ = writeln!(out, "  - {}", flow_map(fields));
 }

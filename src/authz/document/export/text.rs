@@ -146,3 +146,48 @@ pub(super) fn text_block_or_quoted(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_reader_mistakes_stays_bare() {
+        for bare in [
+            "de1",
+            "contact.view",
+            "team:de",
+            "email/e1",
+            "a-b_c",
+            "x+y@z",
+        ] {
+            assert_eq!(plain_or_quoted(bare), bare);
+        }
+        for (text, quoted) in [
+            ("null", "\"null\""),
+            ("No", "\"No\""),
+            ("1e3", "\"1e3\""),
+            ("-1", "\"-1\""),
+            ("a:", "\"a:\""),
+            ("a b", "\"a b\""),
+            ("*x", "\"*x\""),
+            (" lead", "\" lead\""),
+            ("\"\\", "\"\\\"\\\\\""),
+            ("Zoë", "\"Zoë\""),
+            ("\u{a0}\u{2028}\u{1f600}", "\"\\xa0\\u2028\\U0001f600\""),
+        ] {
+            assert_eq!(plain_or_quoted(text), quoted);
+        }
+    }
+
+    #[test]
+    fn a_catalog_is_a_block_where_that_reads_back_exactly() {
+        assert_eq!(
+            text_block_or_quoted("a: 1\n\nb: 2\n"),
+            "|\n  a: 1\n\n  b: 2\n"
+        );
+        assert_eq!(text_block_or_quoted(" a: 1\n"), "\" a: 1\\n\"");
+        assert_eq!(text_block_or_quoted("a: 1"), "\"a: 1\"");
+        assert_eq!(text_block_or_quoted("a: 1\t\n"), "\"a: 1\\t\\n\"");
+    }
+}
