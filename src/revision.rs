@@ -182,7 +182,17 @@ mod tests {
         let huge = "A".repeat(1 << 20);
         let before_the_first = RevisionToken::new(EPOCH, &id("acme"), head(0)).encode();
         for text in [
-            "", " ", "garbage", "ÄÖÜ", "\0", &longer, &padded, &cut, &spare, &huge,
+            "",
+            " ",
+            "garbage",
+            "ÄÖÜ",
+            "\0",
+            &longer,
+            &padded,
+            &cut,
+            &spare,
+            &huge,
+            &before_the_first,
         ] {
             assert_eq!(
                 RevisionToken::decode(text),
