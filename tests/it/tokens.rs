@@ -194,7 +194,12 @@ async fn every_cut_and_every_changed_byte_of_a_revision_is_refused() {
     let server = TestServer::start().await;
     let token = server.make_account("acme", &names("c", 3)).await;
     for at in 1..token.len() {
-        expect_refused(&server, &token[..at], Some(Reason::RevisionMalformed)).await;
+        expect_refused(
+            &server,
+            token.get(..at).unwrap(),
+            Some(Reason::RevisionMalformed),
+        )
+        .await;
     }
     for longer in [
         format!("{token}A"),
@@ -320,7 +325,7 @@ async fn a_page_token_is_good_for_its_own_request_alone() {
         expect_page_refused(
             &server,
             wire::ListAccessibleRequest {
-                page_token: page_token[..at].to_owned(),
+                page_token: page_token.get(..at).unwrap().to_owned(),
                 ..base.clone()
             },
         )

@@ -116,11 +116,11 @@ async fn messages_over_their_limit_are_refused() {
     // 1 MiB and 4 MiB are fine as such, one byte more is not.
     let fill = |bytes: usize| {
         let mut request = check("acme", "c1");
-        request.resource_facts = Some(wire::ResourceFacts::default());
-        let mut facts = wire::ResourceFacts::default();
-        // Each owner of 200 bytes takes 203.
-        facts.owners = vec!["x".repeat(200); bytes / 203];
-        request.resource_facts = Some(facts);
+        request.resource_facts = Some(wire::ResourceFacts {
+            // Each owner of 200 bytes takes 203.
+            owners: vec!["x".repeat(200); bytes / 203],
+            ..wire::ResourceFacts::default()
+        });
         request
     };
     let fits = fill(1_024 * 1_024 - 1_024);
