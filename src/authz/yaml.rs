@@ -330,7 +330,7 @@ mod tests {
             inner.deep.place,
             Place {
                 line: 2,
-                column: 29
+                column: 28
             }
         );
         assert_eq!(key.place.column, 32);
