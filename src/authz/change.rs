@@ -9,7 +9,8 @@
 //! - **References are checked at the end.** A change may refer to an entity that a later change of
 //!   the list creates, and may set a part of it (a grant, a member, an assignment). The error names
 //!   the change that made the reference.
-//! - **The account first.** Catalog and plan are those that stand after the whole list.
+//! - **The account first.** Catalog and plan are those that stand after the whole list. A wall may
+//!   also be raised under a plan that the list names before it and replaces later (C12).
 //! - **Twice is once.** Deleting what isn't there is no error, and an entity that comes out as it
 //!   was is left out: no revision is spent on it.
 //!

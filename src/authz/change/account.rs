@@ -15,8 +15,18 @@ pub(super) struct Terms {
     pub catalog: Arc<Catalog>,
     /// By type: whether the plan lets it be partitioned.
     pub partitionable: Vec<bool>,
+    /// Plans that the list names before the one that stands at its end.
+    passing: Vec<PassingPlan>,
     /// The change that gave an existing account another catalog: everything is to be revalidated.
     pub catalog_changed_by: Option<usize>,
+}
+
+/// A plan that one change of the list names and a later one replaces.
+struct PassingPlan {
+    from: usize,
+    until: usize,
+    /// By type: whether it lets it be partitioned.
+    partitionable: Vec<bool>,
 }
 
 /// The fields of the account as the patches say, and which change said what.
@@ -24,6 +34,8 @@ pub(super) struct Terms {
 struct Wish {
     catalog: Option<(usize, CatalogRef)>,
     plan: Option<(usize, Id)>,
+    /// Plans that a later change of the list replaces: from which change until which.
+    passing_plans: Vec<(usize, usize, Id)>,
     /// The first change that puts the account.
     first: Option<usize>,
 }
@@ -60,6 +72,17 @@ impl Terms {
             Some(plan) => plan.partitionable.clone(),
             None => Vec::new(),
         };
+        let passing = wish
+            .passing_plans
+            .iter()
+            .filter_map(|(from, until, plan)| {
+                Some(PassingPlan {
+                    from: *from,
+                    until: *until,
+                    partitionable: catalog.plan(plan.as_str())?.partitionable.clone(),
+                })
+            })
+            .collect();
         let terms = Self {
             account: Account {
                 id: account.clone(),
@@ -71,6 +94,7 @@ impl Terms {
             },
             catalog,
             partitionable,
+            passing,
             catalog_changed_by,
         };
         terms.check_settings(changes)?;
@@ -79,9 +103,23 @@ impl Terms {
 
     /// Whether the plan lets resources of a type be partitioned (S2.4, S2.5).
     pub fn may_be_partitioned(&self, resource_type: &Id) -> bool {
+        self.lets(&self.partitionable, resource_type)
+    }
+
+    /// Whether a plan that the list named before a change, and replaced after it, let resources of
+    /// a type be partitioned. So the export of a downgraded account (C12), which raises its walls
+    /// under a larger plan and takes the present one at the end, can be made in one list.
+    pub fn could_be_partitioned_at(&self, index: usize, resource_type: &Id) -> bool {
+        self.passing
+            .iter()
+            .find(|plan| plan.from < index && index < plan.until)
+            .is_some_and(|plan| self.lets(&plan.partitionable, resource_type))
+    }
+
+    fn lets(&self, partitionable: &[bool], resource_type: &Id) -> bool {
         self.catalog
             .type_ix(resource_type.as_str())
-            .and_then(|ix| self.partitionable.get(usize::from(ix.0)))
+            .and_then(|ix| partitionable.get(usize::from(ix.0)))
             .copied()
             .unwrap_or(false)
     }
@@ -127,6 +165,9 @@ impl Wish {
             self.catalog = Some((index, catalog.clone()));
         }
         if let Some(plan) = &patch.plan {
+            if let Some((from, replaced)) = self.plan.take() {
+                self.passing_plans.push((from, index, replaced));
+            }
             self.plan = Some((index, plan.clone()));
         }
     }

@@ -180,6 +180,11 @@ impl Planner<'_> {
             .iter()
             .filter(|(key, _)| !self.terms.may_be_partitioned(&key.resource_type))
             .filter_map(|(key, slot)| Some((self.widened_by(key, slot)?, key)))
+            .filter(|(by, key)| {
+                !self
+                    .terms
+                    .could_be_partitioned_at(by.index, &key.resource_type)
+            })
             .min_by_key(|(by, _)| by.index);
         match first {
             Some((by, key)) => Err(problem(

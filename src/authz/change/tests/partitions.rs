@@ -182,6 +182,41 @@ fn c12_walls_outlive_a_downgrade_and_can_only_be_narrowed() {
 }
 
 #[test]
+fn c12_walls_raised_under_a_plan_of_the_list_stay_when_it_takes_a_smaller_one() {
+    let raised = [
+        account("hubspot", "enterprise"),
+        user("u"),
+        resource("email/e1"),
+        assign("email/e1", "user:u"),
+        account_plan("starter"),
+    ];
+    let graph = after(None, &raised);
+    let key = resource_key("email/e1");
+    assert!(graph.resource(&key).expect("the resource").partitioned);
+    assert_eq!(graph.account().plan, id("starter"));
+    // Before the larger plan is too early, after the smaller one too late, and another plan that
+    // does not let it lends nothing.
+    let starter = after(
+        None,
+        &[
+            account("hubspot", "starter"),
+            user("u"),
+            resource("email/e1"),
+        ],
+    );
+    let assigned = assign("email/e1", "user:u");
+    let (larger, smaller) = (account_plan("enterprise"), account_plan("starter"));
+    for list in [
+        [assigned.clone(), larger.clone(), smaller.clone()],
+        [larger, smaller.clone(), assigned.clone()],
+        [account_plan("free"), assigned, smaller],
+    ] {
+        let problem = refused(&starter, &list).2;
+        assert_eq!(problem, ChangeProblem::NotEntitled("email".to_owned()));
+    }
+}
+
+#[test]
 fn a_resource_is_of_a_type_of_the_catalog() {
     let graph = hubspot(&[user("u")]);
     assert_eq!(
