@@ -93,16 +93,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // clap has worded it; a reader that went away is no further trouble.
-            let _ = error.print();
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Success
-            };
-            return exit.into();
-        }
+        Err(error) => return not_run(&error).into(),
     };
     let mut output = Output::stdout();
     let done = dispatch(cli.command, &mut output);
@@ -114,6 +105,32 @@ pub fn run() -> ExitCode {
             error.exit().into()
         }
     }
+}
+
+/// Help and version go to whom they were asked by; wrong use is one line like any other error.
+fn not_run(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        // A reader that went away is no further trouble.
+        let _ = error.print();
+        return Exit::Success;
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+    } else {
+        output::complain(&in_one_line(&error.render().to_string()));
+    }
+    Exit::Usage
+}
+
+/// clap's words, which stand in paragraphs, without its own heading and closing.
+fn in_one_line(text: &str) -> String {
+    text.trim_start_matches("error: ")
+        .split("\n\n")
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|paragraph| !paragraph.is_empty() && !paragraph.starts_with("For more information"))
+        .chain(["see --help".to_owned()])
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
@@ -158,6 +175,18 @@ mod tests {
     #[test]
     fn the_arguments_are_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_use_is_told_in_one_line() {
+        let error = Cli::try_parse_from(["ambit", "check", "acme"]).unwrap_err();
+        let line = in_one_line(&error.render().to_string());
+        assert!(!line.contains('\n'), "{line}");
+        assert!(
+            line.contains("<USER>") && line.contains("Usage: ambit check"),
+            "{line}"
+        );
+        assert!(line.ends_with("see --help"), "{line}");
     }
 
     #[test]

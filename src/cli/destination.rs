@@ -219,10 +219,23 @@ async fn read_store(directory: &Directory, account: &Id) -> Result<Option<Presen
     };
     let mut entities = Vec::new();
     while let Some(chunk) = snapshot.chunks.recv().await {
-        entities.extend(chunk.map_err(CliError::refused)?);
+        for entity in chunk.map_err(CliError::refused)? {
+            entities.push(without_empty_attributes(entity));
+        }
     }
     let revision = directory.graphs().token(account, snapshot.head).encode();
     Ok(Some(Present { entities, revision }))
+}
+
+/// A store gives an empty map where a resource has no attributes; over the wire nothing comes.
+fn without_empty_attributes(entity: Entity) -> Entity {
+    match entity {
+        Entity::Resource(resource, attributes) => Entity::Resource(
+            resource,
+            attributes.filter(|attributes| !attributes.is_empty()),
+        ),
+        entity => entity,
+    }
 }
 
 async fn write_server(

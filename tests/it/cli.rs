@@ -1,1 +1,11 @@
-//! To come.
+//! The command line as people and scripts meet it: the real binary, a real server, pipes, exit
+//! statuses and what is printed where.
+
+mod account;
+mod measuring;
+mod program;
+mod reading;
+mod testing;
+mod writing;
+
+pub use program::{Server, ambit, run_with_input};

@@ -1,1 +1,126 @@
-//! To come.
+//! The demo: what a newcomer sees first.
+
+use std::path::Path;
+use std::process::Command;
+
+use ambit::authz::document::{Cases, parse_file};
+use ambit::authz::model::Timestamp;
+use ambit::demo::DOCUMENTS;
+use serde_json::Value;
+use tempfile::tempdir;
+
+use crate::cli::Server;
+
+fn start(directory: &Path) -> Server {
+    Server::start_with(directory, &["--demo"])
+}
+
+fn created(server: &Server) -> Vec<(String, bool)> {
+    let accounts = server.started["demo"]["accounts"].as_array().unwrap();
+    accounts
+        .iter()
+        .map(|account| {
+            let id = account["account_id"].as_str().unwrap().to_owned();
+            (id, account["created"].as_bool().unwrap())
+        })
+        .collect()
+}
+
+/// Runs a printed line as a newcomer does: pasted into a shell, in another directory.
+fn paste(line: &str) -> (Option<i32>, String, String) {
+    let ran = Command::new("sh")
+        .args(["-c", line])
+        .current_dir("/")
+        .env_remove("AMBIT_SERVER")
+        .output()
+        .unwrap();
+    (
+        ran.status.code(),
+        String::from_utf8(ran.stdout).unwrap(),
+        String::from_utf8(ran.stderr).unwrap(),
+    )
+}
+
+fn commands(server: &Server) -> Vec<String> {
+    let commands = server.started["demo"]["commands"].as_array().unwrap();
+    let line = |command: &Value| command["command"].as_str().unwrap().to_owned();
+    commands.iter().map(line).collect()
+}
+
+#[test]
+fn each_printed_command_works_when_pasted_and_again_after_a_restart() {
+    let directory = tempdir().unwrap();
+    let server = start(directory.path());
+    let names = ["northwind", "bonbon", "lumen"].map(str::to_owned);
+    assert_eq!(created(&server), names.clone().map(|name| (name, true)));
+    assert_eq!(commands(&server).len(), 5);
+    for command in commands(&server) {
+        let (status, stdout, stderr) = paste(&command);
+        assert_eq!(status, Some(0), "{command}: {stdout}{stderr}");
+        assert!(
+            !stdout.is_empty() && stderr.is_empty(),
+            "{command}: {stdout}{stderr}"
+        );
+    }
+
+    // What was written stays, and the demo never overwrites.
+    server.apply("account: lumen\nusers: [{id: olga, permission_sets: [contact-work]}]\n");
+    server
+        .run(["check", "lumen", "olga", "contact.view", "bogdan"])
+        .ends(0);
+    server.stop();
+    let server = start(directory.path());
+    assert_eq!(created(&server), names.map(|name| (name, false)));
+    server
+        .run(["check", "lumen", "olga", "contact.view", "bogdan"])
+        .ends(0);
+    for command in commands(&server) {
+        let (status, stdout, stderr) = paste(&command);
+        assert_eq!(status, Some(0), "{command}: {stdout}{stderr}");
+    }
+    server.stop();
+}
+
+#[test]
+fn every_case_of_the_demo_passes_and_each_account_covers_its_seeds() {
+    let now = Timestamp::parse("2026-11-22T12:00:00Z").unwrap();
+    let rules = [
+        ("northwind.yaml", &["S1.", "S2.", "S4."] as &[&str]),
+        ("bonbon.yaml", &["S3."]),
+        ("lumen.yaml", &["S5."]),
+    ];
+    for (file, text) in DOCUMENTS {
+        let documents = parse_file(text, &mut |catalog| Err(catalog.to_owned())).unwrap();
+        let [document] = documents.as_slice() else {
+            panic!("{file} has {} documents", documents.len());
+        };
+        let results = Cases::new(document).unwrap().run_all(now);
+        assert!(results.len() >= 15, "{file} has {} cases", results.len());
+        for result in &results {
+            assert!(result.passed, "{file}: {result:#?}");
+        }
+        let (_, seeds) = rules.iter().find(|(name, _)| *name == file).unwrap();
+        for seed in *seeds {
+            let named = results.iter().filter(|result| result.name.contains(seed));
+            assert!(
+                named.count() >= 5,
+                "{file} hardly names the rules of {seed}"
+            );
+        }
+    }
+}
+
+/// The documents are stored as they are tested: a server answers what the cases expect.
+#[test]
+fn an_exported_demo_account_passes_its_own_cases() {
+    let directory = tempdir().unwrap();
+    let server = start(directory.path());
+    for (file, text) in DOCUMENTS {
+        let (_, cases) = text.split_once("\ncases:\n").unwrap();
+        let account = file.trim_end_matches(".yaml");
+        let exported = server.run(["export", account]).ends(0).stdout;
+        let document = format!("{exported}cases:\n{cases}");
+        let ran = crate::cli::run_with_input(&mut crate::cli::ambit(["test", "-"]), &document);
+        ran.ends(0);
+    }
+}

@@ -1,0 +1,74 @@
+//! `ambit bench`: figures beside the ceiling, after the answers were found right.
+
+use serde_json::Value;
+use tempfile::tempdir;
+
+use super::account::ACME;
+use super::program::{Server, ambit, run};
+
+fn assert_figures(report: &Value) {
+    let measurements = report["measurements"].as_array().unwrap();
+    for work in ["Check", "BatchCheck(100)", "ListAccessible all"] {
+        let measurement = measurements
+            .iter()
+            .find(|measurement| measurement["work"] == work)
+            .unwrap_or_else(|| panic!("{work} is not in {report}"));
+        assert!(
+            measurement["ratio"].as_f64().unwrap() > 0.0,
+            "{measurement}"
+        );
+        for side in ["server", "ceiling"] {
+            let figures = &measurement[side];
+            assert!(
+                figures["per_second"].as_f64().unwrap() > 0.0,
+                "{measurement}"
+            );
+            let percentile = |name: &str| figures[name].as_f64().unwrap();
+            assert!(
+                percentile("p50_us") <= percentile("p99_us"),
+                "{measurement}"
+            );
+            assert!(
+                percentile("p99_us") <= percentile("p99_9_us"),
+                "{measurement}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_generated_account_is_verified_and_measured() {
+    let mut bench = ambit([
+        "bench",
+        "--contacts",
+        "500",
+        "--users",
+        "20",
+        "--rounds",
+        "1",
+    ]);
+    bench.args(["--seconds", "0.02", "--streams", "1,2", "--output", "json"]);
+    let report = run(&mut bench).ends(0).json();
+    assert!(report["verified_answers"].as_u64().unwrap() > 5_000);
+    assert_eq!(report["data_set"]["contacts"], 500);
+    assert!(
+        report["data_set"]["graph_bytes_per_contact"]
+            .as_f64()
+            .unwrap()
+            > 0.0
+    );
+    assert_figures(&report);
+}
+
+#[test]
+fn an_account_of_a_server_is_measured_too() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(&directory);
+    server.apply(ACME);
+    let mut bench = ambit(["bench", "--account", "acme", "--question", "contact.view"]);
+    bench.args(["--server", &server.url, "--rounds", "1", "--streams", "1"]);
+    bench.args(["--seconds", "0.02", "--output", "json"]);
+    let report = run(&mut bench).ends(0).json();
+    assert!(report["data_set"].is_null());
+    assert_figures(&report);
+}
