@@ -60,7 +60,7 @@ pub struct World<'w> {
 }
 
 /// A grant that counts for the action that is asked for.
-struct Counting {
+pub struct Counting {
     level: Level,
     include_unassigned: bool,
 }

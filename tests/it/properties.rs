@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use ambit::authz::access_set::{self, AccessSet, Narrowing};
-use ambit::authz::decision::{Decision, Effect, ReasonCode, ResourceFacts, Target};
+use ambit::authz::decision::{Decision, ReasonCode, ResourceFacts, Target};
 use ambit::authz::explain::{self, Step};
 use ambit::authz::graph::{AccountGraph, GraphBuilder};
-use ambit::authz::model::{CatalogRef, Entity, EntityChange, PrincipalKind, Timestamp, UserStatus};
+use ambit::authz::model::{CatalogRef, Entity, EntityChange, PrincipalKind, Timestamp};
 
 use crate::oracle::suite::Suite;
 use crate::oracle::{Answer, World};
 
+mod crowd;
 mod storable;
 mod theorems;
 mod widths;

@@ -408,7 +408,7 @@ impl<'s> Maker<'s> {
         }
     }
 
-    fn resource(&mut self, resource_type: &str, name: &str) -> Entity {
+    pub fn resource(&mut self, resource_type: &str, name: &str) -> Entity {
         // Half of all resources are plain: no assignments.
         let count = if self.dice.chance(50) {
             0
