@@ -101,7 +101,10 @@ impl<'g> Planner<'g> {
                 resource,
                 principal,
                 provenance,
-            } => self.delete_assignment(resource, principal, provenance),
+            } => {
+                self.delete_assignment(resource, principal, provenance);
+                Ok(())
+            }
             Change::PutSegment(patch) => self.put_segment(patch),
             Change::DeleteSegment(id) => {
                 self.delete_segment(id);

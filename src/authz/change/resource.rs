@@ -131,14 +131,15 @@ impl Planner<'_> {
         key: &ResourceKey,
         principal: &Principal,
         provenance: &Provenance,
-    ) -> Result<(), ChangeError> {
+    ) {
         let at = self.overlay.at;
         let slot = self.overlay.resource(key);
-        let resource = slot.resource.part(at, "assignment.resource", || bare(key));
+        let resource = slot
+            .resource
+            .part(at, "delete_assignment.resource", || bare(key));
         resource.assignments.retain(|assignment| {
             assignment.principal != *principal || assignment.provenance != *provenance
         });
-        Ok(())
     }
 
     fn check_type(&self, field: &str, resource_type: &Id) -> Result<(), ChangeError> {

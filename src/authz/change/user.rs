@@ -59,7 +59,7 @@ impl Planner<'_> {
         let at = self.overlay.at;
         let user = self.overlay.user(id).remove();
         if user.as_ref().is_some_and(is_active_super_admin) {
-            self.super_admins_lost.push((at, "user", id.clone()));
+            self.super_admins_lost.push((at, "delete_user", id.clone()));
         }
         self.forget(&EntityKey::User(id.clone()), None);
     }

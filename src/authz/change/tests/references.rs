@@ -121,7 +121,7 @@ fn each_dangling_reference_of_resources_and_segments_names_its_change_and_field(
         ),
         (
             unassign("email/x", "user:u"),
-            "assignment.resource",
+            "delete_assignment.resource",
             "resource",
             "email/x",
         ),

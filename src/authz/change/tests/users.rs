@@ -131,7 +131,7 @@ fn d9_the_last_active_super_admin_stays() {
         (status("sa", UserStatus::Deactivated), "user.status"),
         (status("sa", UserStatus::Removed), "user.status"),
         (status("sa", UserStatus::Invited), "user.status"),
-        (Change::DeleteUser(id("sa")), "user"),
+        (Change::DeleteUser(id("sa")), "delete_user"),
     ];
     for (change, field) in cases {
         let refusal = refused(&graph, &[user("x"), change.clone()]);
