@@ -19,6 +19,7 @@ mod conformance_sqlite;
 mod crash;
 mod demo;
 mod directory;
+mod documentation;
 mod documents;
 mod freshness;
 mod golden;
