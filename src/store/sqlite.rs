@@ -14,6 +14,7 @@ mod examine;
 mod open;
 mod read;
 mod resources;
+mod rows;
 mod snapshot;
 mod tables;
 #[cfg(test)]

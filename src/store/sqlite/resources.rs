@@ -8,7 +8,8 @@ use serde::Deserialize;
 use sqlx::{Row, SqliteConnection};
 
 use super::error::{inconsistent, store_error};
-use super::read::{At, PAGE, not_json, parse_rows, text};
+use super::read::{PAGE, not_json, text};
+use super::rows::{At, parse_rows};
 use crate::authz::model::{Assignment, Attributes, Entity, Id, Resource, ResourceKey};
 use crate::store::StoreError;
 
