@@ -18,7 +18,7 @@ pub const DOCUMENTS_MAX: usize = 1_024;
 /// Most lists, maps and scalars in one file, what aliases repeat included.
 pub const NODES_MAX: usize = 50_000_000;
 /// Most lists, maps and scalars that aliases may repeat in one file.
-pub const REPEATED_MAX: usize = 100_000;
+pub const REPEATED_MAX: usize = 1_000_000;
 
 /// A place in a text. Lines and columns count from 1; 0 is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -138,6 +138,9 @@ fn options(text: &str) -> serde_saphyr::Options {
             max_total_scalar_bytes: text.len().saturating_mul(2).saturating_add(1 << 20),
             max_total_comment_bytes: text.len(),
             max_buffered_comment_events: 10_000,
+            // One anchor may well be named by every user; how much that repeats is bounded below.
+            max_aliases: REPEATED_MAX,
+            enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: REPEATED_MAX,

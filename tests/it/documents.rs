@@ -414,6 +414,19 @@ cases:
 }
 
 #[test]
+fn one_anchor_may_serve_many() {
+    let mut text = String::from(
+        "account: a\ncatalog: hubspot\nplan: free\nusers:\n  - {id: first, grants: &rep {contact.view: team, deal.view: owned}}\n",
+    );
+    for user in 0..2_000 {
+        text.push_str(&format!("  - {{id: u{user}, grants: *rep}}\n"));
+    }
+    let entities = document(&text).to_account().unwrap();
+    assert_eq!(entities.len(), 2_002);
+    assert_eq!(Stored::of(&entities).user("u1999").grants.len(), 2);
+}
+
+#[test]
 fn a_wrong_expectation_fails_and_is_explained() {
     let text = format!(
         "{SMALL}

@@ -77,6 +77,7 @@ fn provenances() -> impl Strategy<Value = Provenance> {
     prop_oneof![
         Just(Provenance::Manual),
         Just(Provenance::Default),
+        ids().prop_map(Provenance::Segment),
         ids().prop_map(Provenance::Import),
         ids().prop_map(Provenance::Form),
         ids().prop_map(Provenance::Request),
@@ -153,7 +154,10 @@ fn attributes() -> impl Strategy<Value = Option<Attributes>> {
                 .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect())),
         ]
     });
-    let fields = proptest::collection::vec((prop_oneof![".{1,6}", "x{1100}"], value), 1..4);
+    let fields = proptest::collection::vec(
+        (prop_oneof![".{1,6}", "x{1100}|\\x01{100,250}"], value),
+        1..4,
+    );
     proptest::option::of(fields.prop_map(|fields| fields.into_iter().collect()))
 }
 

@@ -24,8 +24,9 @@ const WORDS_QUOTED: [&str; 15] = [
     "undefined",
 ];
 
-/// Attribute keys longer than this are written in the explicit form: YAML bounds the others.
-const KEY_BYTES_MAX: usize = 256;
+/// Attribute keys longer than this are written in the explicit form: YAML bounds the others at 1,024
+/// characters, and a byte may take four where it is escaped.
+const KEY_BYTES_MAX: usize = 128;
 
 /// A text behind a key or a dash, or inside `[...]` or `{...}`.
 pub(super) fn plain_or_quoted(text: &str) -> String {
@@ -40,8 +41,7 @@ pub(super) fn plain_or_quoted(text: &str) -> String {
 fn is_plain(text: &str) -> bool {
     let word = |character: char| character.is_ascii_alphanumeric() || character == '_';
     let joint = |character: char| matches!(character, '.' | '-' | ':' | '/' | '+' | '@');
-    text.len() <= KEY_BYTES_MAX
-        && text.starts_with(|first: char| first.is_ascii_alphabetic())
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.ends_with(word)
         && text
             .chars()
