@@ -4,7 +4,6 @@
 use crate::authz::document::{self, Document, DocumentError};
 use crate::authz::model::Id;
 use crate::directory::{ApplyChanges, Directory, DirectoryError};
-use crate::graph_cache::ReadError;
 
 /// The documents by file name.
 pub const DOCUMENTS: [(&str, &str); 3] = [
@@ -146,26 +145,23 @@ enum CreateError {
 }
 
 async fn create(directory: &Directory, document: &Document) -> Result<bool, CreateError> {
-    let account = document.account_id();
-    match directory.graphs().live(account).await {
-        Ok(_) => return Ok(false),
-        Err(ReadError::UnknownAccount(_)) => {}
-        Err(error) => return Err(CreateError::Write(Box::new(error.into()))),
-    }
     let changes = document
         .to_changes(None, false)
         .map_err(CreateError::Document)?;
-    directory
-        .apply_changes(ApplyChanges {
-            account: account.clone(),
+    let created = directory
+        .create_with(ApplyChanges {
+            account: document.account_id().clone(),
             changes,
             expected: None,
             idempotency: None,
             dry_run: false,
         })
-        .await
-        .map_err(|error| CreateError::Write(Box::new(error)))?;
-    Ok(true)
+        .await;
+    match created {
+        Ok(_) => Ok(true),
+        Err(DirectoryError::AlreadyExists(_)) => Ok(false),
+        Err(error) => Err(CreateError::Write(Box::new(error))),
+    }
 }
 
 #[cfg(test)]

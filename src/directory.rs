@@ -147,6 +147,12 @@ impl Directory {
         self.write(request, Precondition::NoSuchAccount).await
     }
 
+    /// Carries out a list of changes that creates its account; [`DirectoryError::AlreadyExists`] if
+    /// there is one, which is left as it is.
+    pub async fn create_with(&self, request: ApplyChanges) -> Result<Applied, DirectoryError> {
+        self.write(request, Precondition::NoSuchAccount).await
+    }
+
     /// Carries out a list of changes in one transaction, or none of it.
     pub async fn apply_changes(&self, request: ApplyChanges) -> Result<Applied, DirectoryError> {
         let precondition = match &request.expected {
