@@ -162,6 +162,50 @@ async fn a_write_of_another_process_is_seen_within_the_staleness_bound() {
     assert_eq!(reading.graphs.loads_begun(), 2);
 }
 
+/// A probe that says nothing costs latency and not truth: heads are compared once a second anyway.
+/// And while no probe is to be had at all, nobody is told that the picture is fresh.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_probe_that_is_silent_or_refused_is_no_reason_to_be_stale() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let writing = Replica::open(data_dir.path()).await;
+    writing.make_account("acme").await;
+    let (store, hold) = HeldStore::open(data_dir.path()).await;
+    hold.send_replace(Hold::Probes);
+    let clock = Arc::new(SystemClock::new());
+    let shared: Arc<dyn Store> = Arc::new(store);
+    let graphs = GraphCache::new(Arc::clone(&shared), clock.clone(), LIMITS);
+    let ending = CancellationToken::new();
+    let _feed = Following(ending.clone());
+    tokio::spawn(Feed::new(shared, graphs.clone(), clock, POLL).run(ending));
+    let account = id("acme");
+    let seen = async || {
+        let consistency = Consistency::MinimizeLatency;
+        graphs
+            .read(&account, &consistency)
+            .await
+            .map(|read| read.head)
+    };
+    // Within the bound the load itself vouches for what it read; after it nobody does.
+    until("nobody vouches", async || {
+        matches!(seen().await, Err(ReadError::Stale { .. }))
+    })
+    .await;
+    assert!(!graphs.is_fresh());
+
+    hold.send_replace(Hold::News);
+    until("the feed comes back", async || graphs.is_fresh()).await;
+    for user in ["a", "b"] {
+        let head = writing
+            .apply("acme", vec![put_user(user)])
+            .await
+            .unwrap()
+            .head;
+        let committed = SystemClock::new();
+        until("the write is seen", async || seen().await.ok() == head).await;
+        assert!(committed.monotonic() <= LIMITS.staleness_bound);
+    }
+}
+
 /// Deleting an account, and making it again under the same id, reaches the other process too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_deleted_account_is_gone_and_one_made_again_has_another_history() {
@@ -658,6 +702,19 @@ enum Hold {
     Nothing,
     Snapshots,
     Changes,
+    /// Probes are refused.
+    Probes,
+    /// Probes are given, and say that nothing ever happens.
+    News,
+}
+
+struct SilentProbe;
+
+#[async_trait]
+impl ChangeProbe for SilentProbe {
+    async fn changed(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 }
 
 /// The embedded store behind a valve. Everything that it answers is the store's own answer.
@@ -748,6 +805,11 @@ impl Store for HeldStore {
     }
 
     async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError> {
+        match *self.hold.borrow() {
+            Hold::Probes => return Err(StoreError::Unavailable("refused by the test".into())),
+            Hold::News => return Ok(Box::new(SilentProbe)),
+            Hold::Nothing | Hold::Snapshots | Hold::Changes => {}
+        }
         self.store.change_probe().await
     }
 
