@@ -31,6 +31,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Maps are ordered, so that equal messages are written equally.
         .btree_map(".")
+        // Written by hand: lists are copied into it as they are on the wire.
+        .extern_path(
+            ".ambit.v1.ListAccessibleResponse",
+            "crate::grpc::packed::ListAccessibleResponse",
+        )
         .codec_path("crate::grpc::codec::Codec")
         .compile_fds(prost_types::FileDescriptorSet::decode(&*descriptor_set)?)?;
     Ok(())

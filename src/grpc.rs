@@ -6,6 +6,7 @@ pub mod convert;
 pub mod decision;
 pub mod directory;
 pub mod health;
+pub mod packed;
 pub mod page_token;
 pub mod reading;
 pub mod reasons;

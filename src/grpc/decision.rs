@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::chunks::{CHUNK_BYTES, Chunks, chunks};
 use super::convert::{self, Asked, Path};
+use super::packed::PackedIds;
 use super::page_token::Binding;
 use super::reading::Reading;
 use super::status::{Failure, Reason, with_reason};
@@ -14,7 +15,7 @@ use super::wire;
 use crate::authz::access_set::{AccessSet, Narrowing, actions_allowed, check, users_with_access};
 use crate::authz::decision::Decision;
 use crate::authz::explain::explain;
-use crate::authz::model::Timestamp;
+use crate::authz::model::{ID_BYTES_MAX, Timestamp};
 use crate::graph_cache::{ReadGraph, off_worker};
 
 /// Most items of a batch (`api.md`).
@@ -170,12 +171,13 @@ impl DecisionHandlers {
                     }
                 };
             loop {
-                let full = fill(&mut chunk.ids, &mut ids);
+                let full = fill(&mut chunk.packed_ids, &mut *ids);
                 if !full {
                     chunk.next_page_token = next_page_token;
                     return sender.send(chunk).await;
                 }
                 sender.send(std::mem::take(&mut chunk)).await?;
+                chunk.packed_ids.reserve(CHUNK_BYTES + ID_BYTES_MAX);
             }
         }))
     }
@@ -461,13 +463,10 @@ fn named(id: &str) -> Option<&str> {
 }
 
 /// Fills a chunk; false when there is no more to fill it with.
-fn fill(chunk: &mut Vec<String>, ids: &mut (dyn Iterator<Item = &str> + Send)) -> bool {
-    let mut bytes = 0;
+fn fill(chunk: &mut PackedIds, ids: &mut (dyn Iterator<Item = &str> + Send)) -> bool {
     for id in ids {
-        // Tag and length.
-        bytes += id.len() + 3;
-        chunk.push(id.to_owned());
-        if bytes >= CHUNK_BYTES {
+        chunk.push(id);
+        if chunk.bytes() >= CHUNK_BYTES {
             return true;
         }
     }
@@ -575,6 +574,7 @@ impl wire::decision_service_server::DecisionService for DecisionHandlers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost::Message as _;
 
     #[test]
     fn a_page_token_is_bound_to_everything_that_says_what_is_listed() {
@@ -638,11 +638,12 @@ mod tests {
         let mut ids = names.iter().map(String::as_str);
         let mut listed = Vec::new();
         loop {
-            let mut chunk = Vec::new();
-            let full = fill(&mut chunk, &mut ids);
-            let bytes: usize = chunk.iter().map(|id: &String| id.len() + 3).sum();
-            assert!(bytes < CHUNK_BYTES + 256, "{bytes}");
-            listed.extend(chunk);
+            let mut chunk = wire::ListAccessibleResponse::default();
+            let full = fill(&mut chunk.packed_ids, &mut ids);
+            let bytes = chunk.encode_to_vec();
+            assert!(bytes.len() < CHUNK_BYTES + 256, "{}", bytes.len());
+            let read = wire::ListAccessibleResponse::decode(&*bytes).unwrap();
+            listed.extend(read.ids);
             if !full {
                 break;
             }

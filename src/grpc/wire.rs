@@ -7,6 +7,8 @@
     reason = "the code is generated"
 )]
 
+pub use super::packed::ListAccessibleResponse;
+
 tonic::include_proto!("ambit.v1");
 
 /// The descriptors of all files with what they import, for reflection.
