@@ -97,7 +97,7 @@ pub const TABLE: &[Row] = &[
     row(Reason::MalformedMessage, "MALFORMED_MESSAGE", Code::InvalidArgument, 400, "The message is no valid protobuf of its type, e.g. a string that is not UTF-8."),
     row(Reason::MessageTooLarge, "MESSAGE_TOO_LARGE", Code::ResourceExhausted, 413, "A message is larger than its limit, before or after decompression."),
     row(Reason::TooManyItems, "TOO_MANY_ITEMS", Code::InvalidArgument, 400, "A batch has more than 10,000 items."),
-    row(Reason::TooManyChanges, "TOO_MANY_CHANGES", Code::ResourceExhausted, 413, "A write has more than 100,000 changes or 64 MiB, or more of something than one entity may have."),
+    row(Reason::TooManyChanges, "TOO_MANY_CHANGES", Code::ResourceExhausted, 413, "A write has more than 1,000,000 changes or 64 MiB, or more of something than one entity may have."),
     row(Reason::UnknownResourceType, "UNKNOWN_RESOURCE_TYPE", Code::InvalidArgument, 400, "The account's catalog has no such resource type."),
     row(Reason::UnknownAction, "UNKNOWN_ACTION", Code::InvalidArgument, 400, "The resource type has no such action in the account's catalog."),
     row(Reason::UnknownReference, "UNKNOWN_REFERENCE", Code::InvalidArgument, 400, "A change names something that the account does not have."),

@@ -305,6 +305,23 @@ mod tests {
     }
 
     #[test]
+    fn a_write_has_at_most_its_bytes() {
+        let message = |id: &str| wire::ApplyChangesRequest {
+            changes: vec![wire::Change {
+                change: Some(wire::change::Change::DeleteTeam(id.to_owned())),
+            }],
+            ..wire::ApplyChangesRequest::default()
+        };
+        let mut write = Collected::new(&wire::ApplyChangesRequest::default());
+        write.bytes = WRITE_BYTES_MAX - 3;
+        write.add(message("a")).unwrap();
+        assert_eq!(write.bytes, WRITE_BYTES_MAX);
+        let failure = write.add(message("b")).unwrap_err();
+        assert_eq!(failure.reason, Reason::TooManyChanges);
+        assert_eq!(failure.field.as_deref(), Some("changes"));
+    }
+
+    #[test]
     fn a_creation_is_blamed_by_its_own_fields() {
         let blamed = |field: &str| {
             as_created(Failure::invalid(field, "wrong"))

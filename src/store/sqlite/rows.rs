@@ -372,7 +372,9 @@ impl AccountRow<'_> {
                 (Some(name), None) => CatalogRef::BuiltIn(own.id("catalog", &name)?),
                 (None, Some(source)) => CatalogRef::Custom(source.into()),
                 _ => {
-                    return Err(own.wrong("catalog", "neither or both of name and source are there"));
+                    return Err(
+                        own.wrong("catalog", "neither or both of name and source are there")
+                    );
                 }
             },
             plan: own.id("plan", &self.plan)?,

@@ -6,7 +6,7 @@ use ambit::grpc::wire;
 use wire::change::Change;
 use wire::watch_changes_response::Event;
 
-use super::server::{TestServer, at_least, built_in, change, check, grant, put_contact, put_user};
+use super::server::{TestServer, at_least, built_in, change, check, put_contact, put_user};
 use super::{collect, names, reason, refused};
 
 fn message(changes: Vec<wire::Change>) -> wire::ApplyChangesRequest {
@@ -499,10 +499,19 @@ async fn a_large_write_is_whole_and_a_too_large_one_is_refused() {
         .into_inner();
     assert_eq!(collect(stream).await.unwrap()[0].total, Some(33_000));
 
-    let too_many = vec![grant("u", "contact", "view", wire::Level::Team); 100_001];
+    let too_many = change(Change::PutUser(wire::UserPatch {
+        id: "v".to_owned(),
+        teams: Some(wire::IdList {
+            ids: names("team", 1_001),
+        }),
+        ..wire::UserPatch::default()
+    }));
     assert_eq!(
-        refused(server.apply("acme", too_many).await),
-        (Reason::TooManyChanges, Some("changes".to_owned()))
+        refused(server.apply("acme", vec![too_many]).await),
+        (
+            Reason::TooManyChanges,
+            Some("changes[0].put_user.teams".to_owned())
+        )
     );
     server.stop().await;
 }
