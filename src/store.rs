@@ -182,8 +182,16 @@ pub trait Store: Send + Sync + 'static {
         resources: &[ResourceKey],
     ) -> Result<Vec<(ResourceKey, Attributes)>, StoreError>;
 
-    /// Writes all changes in one transaction and answers the new head. No changes and the expected
-    /// head: `Ok` with that head, nothing bumped.
+    /// Writes all changes in one transaction and answers the new head. Where they change nothing (a
+    /// put of what is already so, a deletion of what is not there, no changes at all): `Ok` with
+    /// the expected head, nothing bumped.
+    ///
+    /// A key that is remembered is not written again, whatever head is expected: the same request
+    /// is answered with the head that it had, another one with [`StoreError::Conflict`], so that
+    /// the caller looks at [`Store::remembered`] and tells.
+    ///
+    /// The order of changes does not matter but for one entity named twice, where the last one
+    /// holds. What a deletion takes along is logged like any other change.
     async fn apply(&self, write: Write<'_>) -> Result<Head, StoreError>;
 
     /// The write remembered under an idempotency key that is not older than its time to live.
