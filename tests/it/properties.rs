@@ -68,25 +68,21 @@ pub fn catalogs() -> Vec<CatalogCase> {
     ]
 }
 
-pub fn rounds(usual: u64) -> u64 {
-    std::env::var("AMBIT_PROPERTY_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(usual)
+/// The seeds of a property: fixed ones, or the one to replay.
+pub fn seeds(base: u64, usual: u64) -> std::ops::Range<u64> {
+    let variable = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let seeds = match variable("AMBIT_PROPERTY_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => base..base + variable("AMBIT_PROPERTY_ROUNDS").unwrap_or(usual),
+    };
+    println!("seeds {seeds:?}");
+    seeds
 }
 
 /// Runs a property on accounts of fixed seeds; a failure names the seed that replays it.
 pub fn for_each_account(base: u64, usual: u64, property: impl Fn(u64, &CatalogCase)) {
     let catalogs = catalogs();
-    let replay = std::env::var("AMBIT_PROPERTY_SEED")
-        .ok()
-        .and_then(|text| text.parse::<u64>().ok());
-    let seeds = match replay {
-        Some(seed) => seed..seed + 1,
-        None => base..base + rounds(usual),
-    };
-    println!("seeds {seeds:?}");
-    for seed in seeds {
+    for seed in seeds(base, usual) {
         let catalog = catalog_of(seed, &catalogs);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             property(seed, catalog);

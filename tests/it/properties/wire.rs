@@ -21,7 +21,7 @@ use tonic::transport::Channel;
 
 use super::storable::{difference, storable};
 use super::worlds::{CatalogCase, Maker, RESOURCES, USERS, catalog_of, id};
-use super::{build, catalogs, described, rounds, targets};
+use super::{build, catalogs, described, seeds, targets};
 use crate::oracle::{Answer, World};
 
 type Client = wire::decision_service_client::DecisionServiceClient<Channel>;
@@ -566,9 +566,7 @@ fn states<'c>(seed: u64, catalog: &'c CatalogCase, account: &str) -> (Maker<'c>,
 async fn every_rpc_answers_as_the_rule_book_says() {
     let catalogs = catalogs();
     let running = Running::start().await;
-    let seeds = 9_000..9_000 + rounds(4);
-    println!("seeds {seeds:?}");
-    for seed in seeds {
+    for seed in seeds(9_000, 4) {
         let catalog = catalog_of(seed, &catalogs);
         let account = format!("account-{seed}");
         let (mut maker, states) = states(seed, catalog, &account);
