@@ -40,7 +40,7 @@ fn bombs_are_refused_before_they_go_off() {
     );
     for n in 1..12 {
         let previous = format!("*a{}", n - 1);
-        let items = vec![previous.as_str(); 10].join(", ");
+        let items = [previous.as_str(); 10].join(", ");
         bomb.push_str(&format!("    a{n}: &a{n} [{items}]\n"));
     }
     let error = read(&bomb).unwrap_err().to_string();
