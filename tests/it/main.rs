@@ -2,10 +2,6 @@
 //! and the like are the right way to fail (`clippy.toml`).
 #![cfg(test)]
 #![expect(
-    clippy::disallowed_methods,
-    reason = "tests measure how long something took"
-)]
-#![expect(
     clippy::too_many_lines,
     reason = "a table of cases is read by its rows"
 )]
