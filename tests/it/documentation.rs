@@ -11,6 +11,16 @@ use ambit::config::{KEYS, variable_of};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
+/// Variables that are no settings of the server: of the client commands, the tests and the
+/// benchmarks.
+const OTHER_VARIABLES: &[&str] = &[
+    "AMBIT_SERVER",
+    "AMBIT_CONFIG",
+    "AMBIT_PROPERTY_ROUNDS",
+    "AMBIT_PROPERTY_SEED",
+    "AMBIT_BENCH_CONTACTS",
+];
+
 struct Page {
     path: PathBuf,
     text: String,
@@ -110,6 +120,9 @@ fn links_between_pages_resolve() {
                 "" => page.path.clone(),
                 file => page.path.parent().unwrap().join(file),
             };
+            if target.is_dir() {
+                continue;
+            }
             let Ok(text) = fs::read_to_string(&target) else {
                 broken.push(format!("{}: {link}", page.name()));
                 continue;
@@ -257,7 +270,7 @@ fn settings_are_documented_as_they_are() {
     let known: BTreeSet<String> = KEYS
         .iter()
         .map(|key| variable_of(key.name))
-        .chain(["AMBIT_SERVER".to_owned()])
+        .chain(OTHER_VARIABLES.iter().map(|name| (*name).to_owned()))
         .collect();
     for page in pages() {
         for word in page
