@@ -3,7 +3,9 @@
 
 use ambit::authz::catalog::Catalog;
 use ambit::authz::document::Cases;
+use ambit::authz::model::Id;
 use ambit::authz::model::Timestamp;
+use ambit::cli::batch_check::line::parse_all;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -91,6 +93,13 @@ fn survives(text: &str) {
     }
 }
 
+/// Lines of `ambit batch-check`, in both of their forms.
+const LINES: &str = r#"lena contact.view bosch
+heike account.billing.edit
+{"user_id": "lena", "resource_type": "contact", "action": "edit", "resource_id": "bosch"}
+{"user_id": "lena", "resource_type": "contact", "action": "edit", "at": "2026-11-22T00:00:00Z"}
+"#;
+
 /// Replaces a few pieces of a right text by pieces that YAML or the format could stumble over.
 fn mutated(text: &'static str) -> impl Strategy<Value = String> {
     let pieces = proptest::sample::select(vec![
@@ -169,5 +178,13 @@ proptest! {
     #[test]
     fn mutated_catalogs_are_read_or_refused(text in mutated(CATALOG)) {
         survives(&text);
+    }
+
+    #[test]
+    fn mutated_lines_of_batch_check_are_questions_or_name_the_line(text in mutated(LINES)) {
+        match parse_all(&text, &Id::parse("acme").unwrap()) {
+            Ok(lines) => prop_assert!(lines.len() <= text.lines().count()),
+            Err(error) => prop_assert!(error.to_string().starts_with("line "), "{error}"),
+        }
     }
 }
