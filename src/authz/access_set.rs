@@ -327,6 +327,11 @@ impl<'g> AccessSet<'g> {
         })
     }
 
+    /// Levels of the live grants, object grants aside.
+    pub(in crate::authz) fn live_levels(&self) -> impl Iterator<Item = Level> {
+        self.grants.iter().map(|grant| grant.level)
+    }
+
     /// The facts of a stored resource.
     pub(in crate::authz) fn stored(&self, id: &str) -> Option<Facts> {
         let index = self.graph.index(self.type_ix)?;

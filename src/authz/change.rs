@@ -1,6 +1,6 @@
 //! Changes that a caller asks for, and the pure function that turns them into whole entities.
 //!
-//! [`plan`] lays the changes, in their order, over the present snapshot ([`overlay`]) and answers
+//! [`plan`] lays the changes, in their order, over the present snapshot (`overlay`) and answers
 //! the new state of each touched entity. How a list of changes is read:
 //!
 //! - **Later wins.** Changes see each other. Where two contradict, the later one holds; the one

@@ -15,6 +15,7 @@ use super::catalog::{Catalog, CatalogError};
 use super::change::Change;
 use super::model::{CatalogRef, Entity, Id};
 use super::yaml::{self, At, Field, Place, YamlError, one_line, shown};
+use changes::Removal;
 use part::Parts;
 use read::{Lists, Reader};
 use source::DocumentSource;
@@ -273,7 +274,7 @@ impl Document {
     /// The changes that write the document to an account: what it names is added or replaced, and
     /// what it leaves out stays. With `prune`, what `current` (the present entities of the account)
     /// has and the document doesn't name is removed: entities, and inside the named ones grants,
-    /// members and assignments.
+    /// members and assignments. Without `prune`, only a list that is given as empty is emptied.
     ///
     /// Without `current` there is nothing to remove: it is a new account.
     ///
@@ -300,9 +301,20 @@ impl Document {
         prune: bool,
     ) -> Result<Vec<At<Change>>, DocumentError> {
         let mut changes = changes::upserts(self)?;
-        if prune && let Some(current) = current {
-            changes::prune(self, current, &mut changes);
+        if let Some(current) = current {
+            let removal = if prune {
+                Removal::Unnamed
+            } else {
+                Removal::Emptied
+            };
+            changes::remove(self, current, removal, &mut changes);
         }
         Ok(changes)
+    }
+
+    /// Whether [`Document::to_changes`] needs the present entities even without `prune`: a list of
+    /// grants, object grants, members or assignments is given as empty.
+    pub fn empties_a_list(&self) -> bool {
+        changes::empties(self)
     }
 }

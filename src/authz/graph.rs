@@ -1,7 +1,7 @@
 //! One account at one revision, immutable: what every decision reads.
 //!
-//! A graph is a [`Directory`] (users, teams, sets, groups, segments: small, compiled) and, for each
-//! resource type, a [`TypeIndex`] (rows, ids, postings: as large as the account). A change gives the
+//! A graph is a `Directory` (users, teams, sets, groups, segments: small, compiled) and, for each
+//! resource type, a `TypeIndex` (rows, ids, postings: as large as the account). A change gives the
 //! next graph, which shares all that did not change; a long list keeps the one it began with.
 //!
 //! What is stored although the rules forbid it (a team cycle planted by SQL, a grant of an action

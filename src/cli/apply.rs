@@ -157,7 +157,11 @@ impl<'a> Account<'a> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let present = if prune {
+            let empties = self
+                .documents
+                .iter()
+                .any(|(_, document)| document.empties_a_list());
+            let present = if prune || empties {
                 destination.read(self.id).await?
             } else {
                 None
@@ -204,7 +208,7 @@ impl<'a> Account<'a> {
                     .to_placed_changes(current, prune)
                     .map_err(|error| documents::invalid(&file.name, &error))
             };
-            let own = placed(None, false)?;
+            let own = placed(current.filter(|_| !prune), false)?;
             if prune {
                 let all = placed(current, true)?;
                 let removed = without(all, &own);

@@ -293,7 +293,7 @@ fn apply_leaves_what_a_document_does_not_name() {
 account: acme
 settings: {unpartitioned: {email: no_one}}
 users: [{id: u, grants: {contact.view: team, deal.view: owned}}]
-resources: [{type: contact, id: c1, assigned_to: []}]
+resources: [{type: contact, id: c1}]
 ",
         false,
     );
@@ -319,6 +319,34 @@ resources: [{type: contact, id: c1, assigned_to: []}]
     };
     assert_eq!(account.settings.unpartitioned.len(), 2);
     assert_eq!(account.settings.request_ttl_seconds, Some(7 * 86_400));
+}
+
+/// An emptied list is emptied without `--prune` too; the wall stays (3.5).
+#[test]
+fn an_emptied_list_is_emptied_and_its_wall_stays() {
+    let mut stored = Stored::default();
+    stored.apply(SMALL, false);
+    let document = document(
+        "
+account: acme
+users: [{id: u, grants: {}, object_grants: []}]
+resources: [{type: contact, id: c1, assigned_to: []}]
+",
+    );
+    assert!(document.empties_a_list());
+    let changes = document
+        .to_changes(Some(&stored.entities()), false)
+        .unwrap();
+    stored.change(document.account_id(), &changes);
+    let user = stored.user("u");
+    assert!(user.grants.is_empty() && user.object_grants.is_empty());
+    assert!(
+        !user.permission_sets.is_empty(),
+        "a list that is left out stays"
+    );
+    let resource = stored.resource("contact/c1");
+    assert!(resource.partitioned && resource.assignments.is_empty());
+    assert_eq!(resource.owners, BTreeSet::from([id("u")]));
 }
 
 #[test]

@@ -228,9 +228,51 @@ fn parents_first(teams: &[TeamPart]) -> Vec<&TeamPart> {
     ordered
 }
 
-/// Removes what the account has and the document doesn't name: first inside the entities that it
-/// names, then whole entities.
-pub(super) fn prune(document: &Document, current: &[Entity], changes: &mut Vec<At<Change>>) {
+/// What a document removes beside what it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// Inside the entities that it names, what a list that it gives as empty still holds.
+    Emptied,
+    /// All that it doesn't name: inside the entities that it names, then whole entities.
+    Unnamed,
+}
+
+impl Removal {
+    /// Whether a list of a named entity loses what it doesn't name.
+    fn covers<T>(self, listed: Option<&[T]>) -> bool {
+        self == Self::Unnamed || listed.is_some_and(<[T]>::is_empty)
+    }
+}
+
+/// Whether the document gives a list of grants, members or assignments as empty: then what it
+/// removes depends on what is there.
+pub(super) fn empties(document: &Document) -> bool {
+    let parts = &document.parts;
+    let emptied = Removal::Emptied;
+    parts
+        .permission_sets
+        .iter()
+        .any(|set| emptied.covers(set.grants.as_deref()))
+        || parts.users.iter().any(|user| {
+            emptied.covers(user.grants.as_deref()) || emptied.covers(user.object_grants.as_deref())
+        })
+        || parts
+            .access_groups
+            .iter()
+            .any(|group| emptied.covers(group.members.as_deref()))
+        || parts
+            .resources
+            .iter()
+            .any(|resource| emptied.covers(resource.assigned_to.as_deref()))
+}
+
+/// Removes what the account has and the document, as far as `removal` goes, doesn't name.
+pub(super) fn remove(
+    document: &Document,
+    current: &[Entity],
+    removal: Removal,
+    changes: &mut Vec<At<Change>>,
+) {
     let named = Named::new(document);
     let place = document.place();
     let mut inside = Vec::new();
@@ -249,20 +291,21 @@ pub(super) fn prune(document: &Document, current: &[Entity], changes: &mut Vec<A
                     &GrantHolder::PermissionSet(set.id.clone()),
                     &set.grants,
                     listed.grants.as_deref(),
+                    removal,
                     &mut inside,
                 ),
             },
             Entity::User(user) => match named.users.get(&user.id) {
                 None => whole.push(Change::DeleteUser(user.id.clone())),
-                Some(listed) => prune_user(user, listed, &mut inside),
+                Some(listed) => prune_user(user, listed, removal, &mut inside),
             },
             Entity::AccessGroup(group) => match named.access_groups.get(&group.id) {
                 None => whole.push(Change::DeleteAccessGroup(group.id.clone())),
-                Some(listed) => prune_members(group, listed, &mut inside),
+                Some(listed) => prune_members(group, listed, removal, &mut inside),
             },
             Entity::Resource(resource, _) => match named.resources.get(&resource.key) {
                 None => whole.push(Change::DeleteResource(resource.key.clone())),
-                Some(listed) => prune_assignments(resource, listed, &mut inside),
+                Some(listed) => prune_assignments(resource, listed, removal, &mut inside),
             },
             Entity::Segment(segment) => {
                 if !named.segments.contains(&segment.id) {
@@ -270,6 +313,9 @@ pub(super) fn prune(document: &Document, current: &[Entity], changes: &mut Vec<A
                 }
             }
         }
+    }
+    if removal == Removal::Emptied {
+        whole.clear();
     }
     changes.extend(
         inside
@@ -326,8 +372,12 @@ fn prune_grants(
     holder: &GrantHolder,
     stored: &BTreeSet<Grant>,
     listed: Option<&[KeyGrants]>,
+    removal: Removal,
     changes: &mut Vec<Change>,
 ) {
+    if !removal.covers(listed) {
+        return;
+    }
     let named: HashSet<(&PermissionKey, &Provenance)> = listed
         .unwrap_or_default()
         .iter()
@@ -350,9 +400,18 @@ fn prune_grants(
     }
 }
 
-fn prune_user(user: &User, listed: &UserPart, changes: &mut Vec<Change>) {
+fn prune_user(user: &User, listed: &UserPart, removal: Removal, changes: &mut Vec<Change>) {
     let holder = GrantHolder::User(user.id.clone());
-    prune_grants(&holder, &user.grants, listed.grants.as_deref(), changes);
+    prune_grants(
+        &holder,
+        &user.grants,
+        listed.grants.as_deref(),
+        removal,
+        changes,
+    );
+    if !removal.covers(listed.object_grants.as_deref()) {
+        return;
+    }
     for grant in &user.object_grants {
         let named = listed.object_grants.iter().flatten().any(|at| {
             at.value.resource == grant.resource
@@ -371,7 +430,15 @@ fn prune_user(user: &User, listed: &UserPart, changes: &mut Vec<Change>) {
     }
 }
 
-fn prune_members(group: &AccessGroup, listed: &part::AccessGroupPart, changes: &mut Vec<Change>) {
+fn prune_members(
+    group: &AccessGroup,
+    listed: &part::AccessGroupPart,
+    removal: Removal,
+    changes: &mut Vec<Change>,
+) {
+    if !removal.covers(listed.members.as_deref()) {
+        return;
+    }
     let named: HashSet<_> = listed
         .members
         .iter()
@@ -392,8 +459,13 @@ fn prune_members(group: &AccessGroup, listed: &part::AccessGroupPart, changes: &
 }
 
 /// An unpartition has taken all rows already.
-fn prune_assignments(resource: &Resource, listed: &ResourcePart, changes: &mut Vec<Change>) {
-    if listed.partitioned == Some(false) {
+fn prune_assignments(
+    resource: &Resource,
+    listed: &ResourcePart,
+    removal: Removal,
+    changes: &mut Vec<Change>,
+) {
+    if listed.partitioned == Some(false) || !removal.covers(listed.assigned_to.as_deref()) {
         return;
     }
     let named: HashSet<_> = listed

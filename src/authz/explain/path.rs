@@ -18,6 +18,7 @@ impl Question<'_> {
             (_, ReasonCode::SuperAdmin) => path.push(role("super_admin", "is a super admin")),
             (_, ReasonCode::Always) => path.push(self.always_element()),
             (_, reason) => {
+                path.extend(self.set.rule.always.then(|| self.always_element()));
                 path.extend(self.best_grant());
                 path.extend(self.link(reason));
             }
@@ -135,17 +136,20 @@ impl Question<'_> {
         liveness(not_before, expires_at, self.set.at, &mut None) == Liveness::Live
     }
 
-    /// The live grant of the level that the decision reports.
+    /// The highest of the live grants that count: at the level that the decision reports, but for
+    /// what passes at EVERYTHING whatever the grant's level (a holder, an always-allowed action).
     fn best_grant(&self) -> Option<PathElement> {
-        let level = self.decision.level;
+        let at_any_level = self.set.gate == Gate::Holder || self.set.rule.always;
         self.set
             .counting_grants()
             .filter(|(_, grant)| self.is_live(grant.not_before, grant.expires_at))
             .filter(|(_, grant)| {
-                grant.level == level && grant.include_unassigned >= self.decision.include_unassigned
+                at_any_level
+                    || (grant.level == self.decision.level
+                        && grant.include_unassigned >= self.decision.include_unassigned)
             })
+            .max_by_key(|(_, grant)| (grant.level, grant.include_unassigned))
             .map(|(set, grant)| self.grant_element(set, grant))
-            .next()
     }
 
     /// How the resource is linked to the user, for a code of step 8.

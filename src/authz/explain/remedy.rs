@@ -10,7 +10,10 @@ impl Question<'_> {
     /// `None` where nothing that an admin could change would turn it.
     pub(super) fn remedy(&self) -> Option<String> {
         use ReasonCode as Code;
-        let (user, key) = (self.user, format!("{}.{}", self.resource_type, self.action));
+        let (user, key) = (
+            self.user,
+            format!("{}.{}", self.resource_type, self.canonical_action()),
+        );
         let resource = self
             .resource
             .as_ref()
@@ -47,26 +50,25 @@ impl Question<'_> {
                 "grant `{user}` {key} at {} or higher",
                 self.lowest_level()
             )),
-            Code::NotInPartition | Code::Orphaned => Some(format!(
-                "grant `{user}` {} on {resource} alone, or assign {resource} to user:{user} or a team of theirs",
-                self.action
-            )),
-            Code::UnpartitionedRestricted => Some(format!(
-                "grant `{user}` {} on {resource} alone",
-                self.action
-            )),
-            Code::ActionNotInGroup => Some(self.mask_remedy(&resource)),
+            Code::NotInPartition | Code::Orphaned => self.any_of([
+                self.object_grant_remedy(&resource),
+                Some(self.assignment_remedy(&resource)),
+            ]),
+            Code::UnpartitionedRestricted => self.any_of([
+                self.object_grant_remedy(&resource),
+                Some(format!("make `{user}` an owner of {resource}")),
+            ]),
+            Code::ActionNotInGroup => self.any_of([
+                // A group reaches grants at TEAM or higher only.
+                self.reaches_teams().then(|| self.mask_remedy(&resource)),
+                self.object_grant_remedy(&resource),
+            ]),
             Code::NotOwner | Code::NotInTeam => {
                 let higher = self.sufficient_level()?;
-                let also = if self.decision.reason == Code::NotOwner {
-                    ", or make them an owner"
-                } else {
-                    ""
-                };
-                Some(format!(
-                    "grant `{user}` {} on {resource} alone, or raise {key} to {higher}{also}",
-                    self.action
-                ))
+                self.any_of([
+                    self.object_grant_remedy(&resource),
+                    Some(format!("raise the grant of {key} to {higher}")),
+                ])
             }
             Code::UnassignedNotIncluded => Some(format!(
                 "let the grant of {key} include unassigned resources"
@@ -87,6 +89,41 @@ impl Question<'_> {
             | Code::Unassigned
             | Code::Everything => None,
         }
+    }
+
+    fn any_of<const N: usize>(&self, ways: [Option<String>; N]) -> Option<String> {
+        let ways: Vec<String> = ways.into_iter().flatten().collect();
+        (!ways.is_empty()).then(|| ways.join(", or "))
+    }
+
+    /// A derived action has no permission of its own, so no object grant can give it.
+    fn object_grant_remedy(&self, resource: &str) -> Option<String> {
+        let action = self.canonical_action();
+        (!self.set.rule.derived)
+            .then(|| format!("grant `{}` {action} on {resource} alone", self.user))
+    }
+
+    /// The action that was asked about, or the one that it stands for.
+    fn canonical_action(&self) -> &str {
+        let name = self.set.graph.catalog().action_name(self.set.action);
+        name.map_or(self.action, Id::as_str)
+    }
+
+    /// C3: an assignment to a team or a group reaches grants at TEAM or higher only.
+    fn reaches_teams(&self) -> bool {
+        self.set.rule.always || self.set.live_levels().any(|level| level >= Level::Team)
+    }
+
+    fn assignment_remedy(&self, resource: &str) -> String {
+        let has_team = self
+            .compiled_user()
+            .is_some_and(|user| !user.teams.is_empty());
+        let team = if has_team && self.reaches_teams() {
+            " or a team of theirs"
+        } else {
+            ""
+        };
+        format!("assign {resource} to user:{}{team}", self.user)
     }
 
     fn entitling_plans(&self) -> Option<String> {
@@ -150,12 +187,25 @@ impl Question<'_> {
                     .is_some_and(|expires_at| expires_at <= self.set.at)
             })
             .map(|(_, grant)| grant.grant.key.to_string())
+            .chain(self.expired_object_grants())
             .collect();
         if expired.is_empty() {
             otherwise.to_owned()
         } else {
             expired.join(", ")
         }
+    }
+
+    fn expired_object_grants(&self) -> impl Iterator<Item = String> {
+        let id = self.resource.as_ref().map(|(id, _)| *id);
+        let grants = id.into_iter().flat_map(|id| self.set.object_grants(id));
+        grants
+            .filter(|grant| {
+                grant
+                    .expires_at
+                    .is_some_and(|expires_at| expires_at <= self.set.at)
+            })
+            .map(|grant| format!("{} on {}", grant.grant.action, grant.grant.resource))
     }
 
     /// The permissions that a derived action follows from.
@@ -195,7 +245,7 @@ impl Question<'_> {
             .filter_map(|assignment| self.set.graph.names.groups.name(assignment.principal))
             .map(Id::as_str)
             .collect();
-        let (user, action) = (self.user, self.action);
+        let (user, action) = (self.user, self.canonical_action());
         format!(
             "add {action} to the actions of `{user}` in access group {}, which holds {resource}",
             groups.join(", ")

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::error::{inconsistent, store_error};
 use super::read;
@@ -39,6 +39,9 @@ pub(super) async fn changes_since(
     }
     let history = history(&mut transaction, account, have.revision).await?;
     if history.len() as u64 != steps || history.last() != Some(&head) {
+        return Ok(Changes::Reload);
+    }
+    if !is_logged_whole(&mut transaction, account, have.revision, &history).await? {
         return Ok(Changes::Reload);
     }
     let Some(keys) = changed_keys(&mut transaction, account, have.revision).await? else {
@@ -98,7 +101,8 @@ async fn history(
     .collect()
 }
 
-/// Keys logged after a revision, each once; `None`: too many, or the log says to reload.
+/// Keys logged after a revision, each once; `None`: too many, one that can't be read, or the log
+/// says to reload.
 async fn changed_keys(
     connection: &mut SqliteConnection,
     account: &Id,
@@ -117,17 +121,40 @@ async fn changed_keys(
     if rows.len() > KEYS_MAX {
         return Ok(None);
     }
-    let mut keys = BTreeSet::new();
-    for row in &rows {
-        let kind = read::text(row, 0, "change_log", "kind")?;
-        let resource_type = read::text(row, 1, "change_log", "resource_type")?;
-        let id = read::text(row, 2, "change_log", "id")?;
-        if kind == "reload" {
-            return Ok(None);
-        }
-        keys.insert(entity_key(kind, resource_type, id)?);
-    }
-    Ok(Some(keys.into_iter().collect()))
+    // A key that can't be read (an id that a plain SQL writer stored in no valid UTF-8) names
+    // nothing: a load of the whole finds out whether what it belonged to is still there.
+    Ok(rows
+        .iter()
+        .map(key_of)
+        .collect::<Option<BTreeSet<_>>>()
+        .map(Vec::from_iter))
+}
+
+/// `None` for a row that says to reload, or that can't be read.
+fn key_of(row: &SqliteRow) -> Option<EntityKey> {
+    let kind = read::text(row, 0, "change_log", "kind").ok()?;
+    let resource_type = read::text(row, 1, "change_log", "resource_type").ok()?;
+    let id = read::text(row, 2, "change_log", "id").ok()?;
+    entity_key(kind, resource_type, id).ok()
+}
+
+/// Whether every revision after one has a row in the log: where rows were taken out by hand, what
+/// they told is not known.
+async fn is_logged_whole(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    after: u64,
+    history: &[Head],
+) -> Result<bool, StoreError> {
+    let logged: i64 = sqlx::query_scalar(
+        "SELECT count(DISTINCT revision) FROM change_log WHERE account_id = ?1 AND revision > ?2",
+    )
+    .bind(account.as_str())
+    .bind(i64::try_from(after).unwrap_or(i64::MAX))
+    .fetch_one(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(usize::try_from(logged).is_ok_and(|logged| logged >= history.len()))
 }
 
 fn entity_key(kind: &str, resource_type: &str, id: &str) -> Result<EntityKey, StoreError> {
