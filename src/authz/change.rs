@@ -54,7 +54,7 @@ pub const GRANTS_MAX: usize = 10_000;
 /// Most object grants that one user holds.
 pub const OBJECT_GRANTS_MAX: usize = 10_000;
 /// Most additional teams of one user.
-pub const TEAMS_OF_USER_MAX: usize = 1_000;
+pub const TEAMS_OF_USER_MAX: usize = 10_000;
 /// Most permission sets of one user.
 pub const PERMISSION_SETS_OF_USER_MAX: usize = 1_000;
 /// Most members of one access group.
