@@ -130,9 +130,11 @@ fn limits_are_errors_that_say_how_many() {
         };
         (index, limit)
     };
-    let owners = resource_with("email/e1", |patch| patch.owners = Some(many(1_001)));
+    let owners = resource_with("email/e1", |patch| {
+        patch.owners = Some(many(OWNERS_MAX + 1))
+    });
     assert_eq!(too_many(owners), (0, OWNERS_MAX));
-    let teams = user_with("u", |patch| patch.teams = Some(many(1_001)));
+    let teams = user_with("u", |patch| patch.teams = Some(many(TEAMS_OF_USER_MAX + 1)));
     assert_eq!(too_many(teams), (0, TEAMS_OF_USER_MAX));
     let attributes = resource_with("email/e1", |patch| {
         let mut attributes = Attributes::new();
