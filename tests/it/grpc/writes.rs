@@ -502,7 +502,7 @@ async fn a_large_write_is_whole_and_a_too_large_one_is_refused() {
     let too_many = change(Change::PutUser(wire::UserPatch {
         id: "v".to_owned(),
         teams: Some(wire::IdList {
-            ids: names("team", 1_001),
+            ids: names("team", 10_001),
         }),
         ..wire::UserPatch::default()
     }));
