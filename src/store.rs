@@ -16,16 +16,22 @@
 //! - **Atomicity.** [`Store::apply`] writes everything or nothing; after `Ok` it survives a crash
 //!   of the process. More rows than a statement can bind are written in several statements of the
 //!   one transaction.
+//! - **Identity.** A database that was restored, promoted or replaced under the running process
+//!   answers with another epoch from [`Store::refresh_identity`] on, so that tokens of its past
+//!   are refused and pictures of it are dropped.
+//! - **Notifications** only lower latency: a store may lose them, and have none. What is true is
+//!   what [`Store::heads`] and [`Store::changes_since`] say.
 //! - **Ids** compare bytewise. **Not found** is `Ok(None)`.
 //! - **Errors** never carry SQL, driver text or paths outward: [`StoreError`]'s display is safe
 //!   to show, its source is for the log.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::authz::model::{Attributes, Entity, EntityChange, Id, ResourceKey};
+use crate::authz::model::{Attributes, Entity, EntityChange, Id, ResourceKey, Timestamp};
 
 pub mod sqlite;
 
@@ -39,7 +45,7 @@ pub struct Head {
     pub nonce: Nonce,
 }
 
-/// What makes this database itself, made once when it is created.
+/// What makes this database itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreIdentity {
     /// Part of every revision token: a token of another database is refused.
@@ -147,7 +153,15 @@ pub enum StoreError {
 
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    fn identity(&self) -> &StoreIdentity;
+    /// Who the database was when it was last asked.
+    fn identity(&self) -> Arc<StoreIdentity>;
+
+    /// Asks the database who it is, and remembers the answer for [`Store::identity`].
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] where the schema has meanwhile become one that this version can't
+    /// use.
+    async fn refresh_identity(&self) -> Result<Arc<StoreIdentity>, StoreError>;
 
     /// `None`: no such account.
     async fn head(&self, account: &Id) -> Result<Option<Head>, StoreError>;
@@ -211,8 +225,51 @@ pub trait Store: Send + Sync + 'static {
     /// A cheap probe for changes by anyone, this process included. Each caller gets its own.
     async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError>;
 
+    /// A channel on which the database tells of commits by anyone; `None`: this store has none.
+    async fn notifications(&self) -> Result<Option<Box<dyn Notifications>>, StoreError>;
+
+    /// Sends a heartbeat through the database to every channel of [`Store::notifications`], the
+    /// sender's own included. Nothing is sent where the store has none.
+    async fn send_heartbeat(&self, heartbeat: Heartbeat) -> Result<(), StoreError>;
+
+    /// How full the database's queue of notifications is, from 0 to 1; `None`: there is none.
+    async fn notification_queue_usage(&self) -> Result<Option<f64>, StoreError>;
+
+    /// Removes from the change log at most `limit` revisions, of any accounts, whose successor is
+    /// older than a moment; answers how many. Who is further behind reloads.
+    async fn trim_history(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
     /// A round trip to the database.
     async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// What came on a channel of notifications.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notification {
+    /// An account reached a revision; 0: it is gone.
+    Changed {
+        account: Id,
+        revision: u64,
+    },
+    Heartbeat(Heartbeat),
+    /// Something that is none of ours: anyone may write to the channel.
+    Foreign,
+}
+
+/// Proof that notifications arrive: its sender waits for its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Random, made by each feed for itself.
+    pub sender: Nonce,
+    pub sequence: u64,
+}
+
+/// A channel of notifications on a connection of its own.
+#[async_trait]
+pub trait Notifications: Send {
+    /// Waits for the next one; safe to cancel. After an error the channel is of no use any more,
+    /// and what was sent meanwhile is lost: make another, and compare.
+    async fn next(&mut self) -> Result<Notification, StoreError>;
 }
 
 #[async_trait]

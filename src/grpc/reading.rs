@@ -11,7 +11,7 @@ use crate::authz::model::{Id, Timestamp};
 use crate::clock::Clock;
 use crate::graph_cache::{Consistency, GraphCache, ReadError, ReadGraph};
 use crate::revision::RevisionToken;
-use crate::store::Head;
+use crate::store::{Head, Store};
 
 const AT_LEAST_AS_FRESH: &str = "consistency.at_least_as_fresh";
 
@@ -20,16 +20,21 @@ const AT_LEAST_AS_FRESH: &str = "consistency.at_least_as_fresh";
 pub struct Reading {
     graphs: GraphCache,
     clock: Arc<dyn Clock>,
-    page_tokens: PageTokens,
+    store: Arc<dyn Store>,
 }
 
 impl Reading {
-    pub fn new(graphs: GraphCache, clock: Arc<dyn Clock>, page_tokens: PageTokens) -> Self {
+    pub fn new(graphs: GraphCache, clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Self {
         Self {
             graphs,
             clock,
-            page_tokens,
+            store,
         }
+    }
+
+    /// Under the key of the database as it is now, which may have been replaced.
+    fn page_tokens(&self) -> PageTokens {
+        PageTokens::new(self.store.identity().token_key)
     }
 
     /// The account at the freshness asked for.
@@ -75,11 +80,11 @@ impl Reading {
 
     /// Where a list goes on; `None` at its beginning.
     pub fn place(&self, binding: &Binding, page_token: &str) -> Result<Option<Place>, Failure> {
-        self.page_tokens.decode(binding, page_token)
+        self.page_tokens().decode(binding, page_token)
     }
 
     pub fn page_token(&self, binding: &Binding, after: &str, head: Head) -> String {
-        self.page_tokens.encode(binding, after, head)
+        self.page_tokens().encode(binding, after, head)
     }
 
     /// The revision token of an answer.

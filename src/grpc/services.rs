@@ -10,7 +10,6 @@ use tower::Service;
 use super::decision::DecisionHandlers;
 use super::directory::DirectoryHandlers;
 use super::health::HealthService;
-use super::page_token::PageTokens;
 use super::reading::Reading;
 use super::reasons::GiveReasons;
 use super::server::Backend;
@@ -41,8 +40,7 @@ const BULK_METHODS: [&str; 4] = [
 /// All services of the port.
 pub fn routes(backend: &Backend) -> Routes {
     let graphs = backend.directory.graphs().clone();
-    let page_tokens = PageTokens::new(backend.store.identity().token_key);
-    let reading = Reading::new(graphs.clone(), backend.clock.clone(), page_tokens);
+    let reading = Reading::new(graphs.clone(), backend.clock.clone(), backend.store.clone());
     let decision = DecisionServiceServer::new(DecisionHandlers::new(reading.clone()))
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let decision = ByMethod {

@@ -21,6 +21,7 @@ mod tables;
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow};
@@ -29,17 +30,17 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use self::error::{inconsistent, store_error};
 use self::open::OpenFile;
 use super::{
-    AccountSummary, ChangeProbe, Changes, Head, IdempotencyKey, Nonce, RememberedWrite, Snapshot,
-    Store, StoreError, StoreIdentity, Write,
+    AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
+    RememberedWrite, Snapshot, Store, StoreError, StoreIdentity, Write,
 };
-use crate::authz::model::{Attributes, Id, ResourceKey};
+use crate::authz::model::{Attributes, Id, ResourceKey, Timestamp};
 
 pub use self::examine::Examination;
 
 /// A store in a file; cheap to clone, all clones share the connections.
 #[derive(Clone)]
 pub struct SqliteStore {
-    identity: StoreIdentity,
+    identity: Arc<StoreIdentity>,
     file: OpenFile,
     writer: SqlitePool,
     readers: SqlitePool,
@@ -58,7 +59,7 @@ impl SqliteStore {
     pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let opened = open::open(data_dir).await?;
         Ok(Self {
-            identity: opened.identity,
+            identity: Arc::new(opened.identity),
             file: opened.file,
             writer: opened.writer,
             readers: opened.readers,
@@ -84,8 +85,16 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
-    fn identity(&self) -> &StoreIdentity {
-        &self.identity
+    fn identity(&self) -> Arc<StoreIdentity> {
+        Arc::clone(&self.identity)
+    }
+
+    /// A file that is replaced is refused until the process is started again, so this one never
+    /// becomes another.
+    #[tracing::instrument(name = "store.refresh_identity", level = "debug", skip_all)]
+    async fn refresh_identity(&self) -> Result<Arc<StoreIdentity>, StoreError> {
+        self.file.verify()?;
+        Ok(self.identity())
     }
 
     #[tracing::instrument(name = "store.head", level = "debug", skip_all)]
@@ -196,6 +205,24 @@ impl Store for SqliteStore {
             seen,
             file: self.file.clone(),
         }))
+    }
+
+    async fn notifications(&self) -> Result<Option<Box<dyn Notifications>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn send_heartbeat(&self, _heartbeat: Heartbeat) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn notification_queue_usage(&self) -> Result<Option<f64>, StoreError> {
+        Ok(None)
+    }
+
+    #[tracing::instrument(name = "store.trim_history", level = "debug", skip_all)]
+    async fn trim_history(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.file.verify()?;
+        changes::trim_history(&self.writer, before, limit).await
     }
 
     #[tracing::instrument(name = "store.ping", level = "debug", skip_all)]

@@ -44,19 +44,19 @@ async fn what_was_written_is_there_when_opened_again() {
     let store = SqliteStore::open(&directory).await.unwrap();
     let mode = directory.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700, "nobody else may read it");
-    let identity = store.identity().clone();
+    let identity = store.identity();
     let head = apply(&store, "acme", &everything()).await;
     let written = load(&store, "acme", true).await;
     drop(store);
 
     let store = SqliteStore::open(&directory).await.unwrap();
-    assert_eq!(*store.identity(), identity);
+    assert_eq!(store.identity(), identity);
     assert_eq!(store.head(&id("acme")).await.unwrap(), Some(head));
     assert_eq!(load(&store, "acme", true).await, written);
 
     let other = tempfile::tempdir().unwrap();
     let other = SqliteStore::open(other.path()).await.unwrap();
-    assert_ne!(*other.identity(), identity);
+    assert_ne!(other.identity(), identity);
     assert_ne!(other.identity().token_key, identity.token_key);
     let shown = format!("{:?}", other.identity());
     assert!(

@@ -738,8 +738,12 @@ impl HeldStore {
 
 #[async_trait]
 impl Store for HeldStore {
-    fn identity(&self) -> &StoreIdentity {
+    fn identity(&self) -> Arc<StoreIdentity> {
         self.store.identity()
+    }
+
+    async fn refresh_identity(&self) -> Result<Arc<StoreIdentity>, StoreError> {
+        self.store.refresh_identity().await
     }
 
     async fn head(&self, account: &Id) -> Result<Option<Head>, StoreError> {
@@ -811,6 +815,22 @@ impl Store for HeldStore {
             Hold::Nothing | Hold::Snapshots | Hold::Changes => {}
         }
         self.store.change_probe().await
+    }
+
+    async fn notifications(&self) -> Result<Option<Box<dyn Notifications>>, StoreError> {
+        self.store.notifications().await
+    }
+
+    async fn send_heartbeat(&self, heartbeat: Heartbeat) -> Result<(), StoreError> {
+        self.store.send_heartbeat(heartbeat).await
+    }
+
+    async fn notification_queue_usage(&self) -> Result<Option<f64>, StoreError> {
+        self.store.notification_queue_usage().await
+    }
+
+    async fn trim_history(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.store.trim_history(before, limit).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::error::{inconsistent, store_error};
 use super::read;
-use crate::authz::model::{Entity, EntityChange, EntityKey, Id, ResourceKey};
+use crate::authz::model::{Entity, EntityChange, EntityKey, Id, ResourceKey, Timestamp};
 use crate::store::{Changes, Head, Nonce, StoreError};
 
 /// More keys than this are read faster by a fresh load.
@@ -198,4 +198,27 @@ fn puts_then_deletes(present: Vec<Entity>, keys: &[EntityKey]) -> Vec<EntityChan
         .map(EntityChange::Put)
         .chain(deletes)
         .collect()
+}
+
+/// A revision is needed for as long as a reader may stand at it, so its age counts from the one
+/// after it: the newest of an account stays however old it is.
+pub(super) async fn trim_history(
+    writer: &SqlitePool,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let trimmed = sqlx::query(
+        "DELETE FROM revision_log WHERE (account_id, revision) IN (
+            SELECT account_id, revision - 1 FROM revision_log AS later
+            WHERE at < ?1 AND EXISTS (SELECT 1 FROM revision_log AS earlier
+                WHERE earlier.account_id = later.account_id
+                AND earlier.revision = later.revision - 1)
+            ORDER BY at LIMIT ?2)",
+    )
+    .bind(before.unix_micros())
+    .bind(limit)
+    .execute(writer)
+    .await
+    .map_err(store_error)?;
+    Ok(trimmed.rows_affected())
 }
