@@ -33,7 +33,13 @@ use tokio::sync::mpsc;
 
 use crate::authz::model::{Attributes, Entity, EntityChange, Id, ResourceKey, Timestamp};
 
+mod change_keys;
+mod difference;
+mod kinds;
+mod rows;
+mod snapshots;
 pub mod sqlite;
+mod tables;
 
 /// A random value that tells two histories with the same revision number apart.
 pub type Nonce = [u8; 8];

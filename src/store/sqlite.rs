@@ -14,9 +14,8 @@ mod examine;
 mod open;
 mod read;
 mod resources;
-mod rows;
 mod snapshot;
-mod tables;
+mod statements;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +26,9 @@ use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow};
 use sqlx::{ConnectOptions, SqliteConnection};
 
-use self::error::{inconsistent, store_error};
+use self::error::store_error;
 use self::open::OpenFile;
+use super::rows::{inconsistent, not_json};
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
     RememberedWrite, Snapshot, Store, StoreError, StoreIdentity, Write,
@@ -105,7 +105,7 @@ impl Store for SqliteStore {
 
     #[tracing::instrument(name = "store.heads", level = "debug", skip_all)]
     async fn heads(&self, accounts: &[Id]) -> Result<Vec<AccountSummary>, StoreError> {
-        let ids = serde_json::to_string(accounts).map_err(read::not_json)?;
+        let ids = serde_json::to_string(accounts).map_err(not_json)?;
         sqlx::query(
             "SELECT revision, nonce, account_id FROM account_head
                 WHERE account_id IN (SELECT value FROM json_each(?1)) ORDER BY account_id",

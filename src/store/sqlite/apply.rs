@@ -1,17 +1,20 @@
 //! One atomic write: the rows in which the touched entities differ from what is stored, one
 //! revision, and the idempotency key, in one transaction.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Row, SqliteConnection};
 
-use super::changes::KEYS_MAX;
-use super::error::{inconsistent, store_error};
-use super::read::{self, not_json, parents_first};
+use super::error::store_error;
+use super::read;
 use super::resources;
-use super::tables::{Rows, Table, rows_of, team_row};
-use crate::authz::model::{Attributes, Entity, EntityChange, EntityKey, Id, ResourceKey, Team};
+use super::statements::{put_sql, remove_sql};
+use crate::authz::model::{Entity, EntityKey, Id};
+use crate::store::change_keys::KEYS_MAX;
+use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
+use crate::store::rows::inconsistent;
+use crate::store::tables::Table;
 use crate::store::{Head, IdempotencyKey, RememberedWrite, StoreError, Write};
 
 /// Revisions that are logged for those who follow; who is further behind reloads. As many as a
@@ -62,7 +65,11 @@ async fn write_in(connection: &mut SqliteConnection, write: Write<'_>) -> Result
             rule: "an account that does not exist must be put first".to_owned(),
         });
     }
-    let difference = difference(connection, write.account, stored.is_some(), &wanted).await?;
+    let present = match stored {
+        Some(_) => present(connection, write.account, &wanted).await?,
+        None => BTreeMap::new(),
+    };
+    let difference = difference(&present, &wanted)?;
     let head = match stored {
         Some(head) if difference.is_empty() => head,
         _ => write_difference(connection, write.account, stored, &difference).await?,
@@ -73,221 +80,21 @@ async fn write_in(connection: &mut SqliteConnection, write: Write<'_>) -> Result
     Ok(head)
 }
 
-/// What each touched entity is to become; `None`: gone.
-type Wanted<'a> = BTreeMap<EntityKey, Option<&'a Entity>>;
-
-fn wanted<'a>(account: &Id, changes: &'a [EntityChange]) -> Result<Wanted<'a>, StoreError> {
-    let mut wanted = Wanted::new();
-    for change in changes {
-        match change {
-            EntityChange::Put(entity) => {
-                if let Entity::Account(put) = entity
-                    && put.id != *account
-                {
-                    return Err(StoreError::Constraint {
-                        rule: "a write to one account can't put another".to_owned(),
-                    });
-                }
-                wanted.insert(entity.key(), Some(entity));
-            }
-            EntityChange::Delete(EntityKey::Account) => {
-                return Err(StoreError::Constraint {
-                    rule: "an account is not deleted by a change to it".to_owned(),
-                });
-            }
-            EntityChange::Delete(key) => {
-                wanted.insert(key.clone(), None);
-            }
-        }
-    }
-    Ok(wanted)
-}
-
-/// The rows to write, by table.
-#[derive(Default)]
-struct Difference {
-    /// Teams that stand somewhere before their parent is set: those that move, so that no order of
-    /// moves makes a cycle on the way, and new ones that refer to each other.
-    loosened: Vec<String>,
-    /// Rows of entities that stay, but without them.
-    removed: BTreeMap<Table, Vec<String>>,
-    put: BTreeMap<Table, Vec<String>>,
-    /// Entities that go, as rows of their keys.
-    deleted: BTreeMap<Table, Vec<String>>,
-}
-
-impl Difference {
-    fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.put.is_empty() && self.deleted.is_empty()
-    }
-
-    /// Rows written; what goes along with a deleted entity is not counted.
-    fn len(&self) -> usize {
-        [&self.removed, &self.put, &self.deleted]
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .map(Vec::len)
-            .sum()
-    }
-}
-
-async fn difference(
-    connection: &mut SqliteConnection,
-    account: &Id,
-    exists: bool,
-    wanted: &Wanted<'_>,
-) -> Result<Difference, StoreError> {
-    let present = if exists {
-        present(connection, account, wanted).await?
-    } else {
-        BTreeMap::new()
-    };
-    let mut difference = Difference::default();
-    let mut teams = Vec::new();
-    for (key, entity) in wanted {
-        match (present.get(key), entity) {
-            (before, Some(Entity::Team(team))) => {
-                let before = match before {
-                    Some(Entity::Team(before)) => Some(before),
-                    _ => None,
-                };
-                if before != Some(team) {
-                    if before.is_some_and(|before| before.parent.is_some()) {
-                        difference.loosened.push(json(&team_row(team))?);
-                    }
-                    teams.push(team.clone());
-                }
-            }
-            (before, Some(entity)) => {
-                let before = before.map(rows_of).transpose()?.unwrap_or_default();
-                compare(before, rows_of(entity)?, &mut difference);
-            }
-            (Some(before), None) => {
-                resign(before, &mut difference)?;
-                delete(key, &mut difference)?;
-            }
-            (None, None) => {}
-        }
-    }
-    put_teams(teams, &mut difference)?;
-    if let Some(users) = difference.put.get_mut(&Table::User) {
-        // At most one owner at every step: who is no owner any more comes first.
-        users.sort_by_key(|row| is_owner_row(row));
-    }
-    Ok(difference)
-}
-
 /// The entities as they are stored, with attributes where these are written.
 async fn present(
     connection: &mut SqliteConnection,
     account: &Id,
     wanted: &Wanted<'_>,
 ) -> Result<BTreeMap<EntityKey, Entity>, StoreError> {
-    let keys: Vec<EntityKey> = wanted.keys().cloned().collect();
-    let described: Vec<&ResourceKey> = wanted
-        .values()
-        .filter_map(|entity| match entity {
-            Some(Entity::Resource(resource, Some(_))) => Some(&resource.key),
-            _ => None,
-        })
-        .collect();
-    let mut attributes: BTreeMap<ResourceKey, Attributes> = if described.is_empty() {
-        BTreeMap::new()
+    let described = described(wanted);
+    let attributes = if described.is_empty() {
+        Vec::new()
     } else {
-        resources::attributes(connection, account, &described)
-            .await?
-            .into_iter()
-            .collect()
+        resources::attributes(connection, account, &described).await?
     };
+    let keys: Vec<EntityKey> = wanted.keys().cloned().collect();
     let entities = read::entities(connection, account, &keys).await?;
-    Ok(entities
-        .into_iter()
-        .map(|entity| match entity {
-            Entity::Resource(resource, _) => {
-                let attributes = attributes.remove(&resource.key);
-                let key = EntityKey::Resource(resource.key.clone());
-                (key, Entity::Resource(resource, attributes))
-            }
-            other => (other.key(), other),
-        })
-        .collect())
-}
-
-fn compare(before: Rows, after: Rows, difference: &mut Difference) {
-    let mut gone: HashSet<(Table, String)> = before.into_iter().collect();
-    for row in after {
-        if !gone.remove(&row) {
-            difference.put.entry(row.0).or_default().push(row.1);
-        }
-    }
-    for (table, row) in gone {
-        if !table.is_entity() {
-            difference.removed.entry(table).or_default().push(row);
-        }
-    }
-}
-
-/// Entities are deleted last, so an account owner who goes steps back first: another may be put in
-/// the same write.
-fn resign(before: &Entity, difference: &mut Difference) -> Result<(), StoreError> {
-    if let Entity::User(owner) = before
-        && owner.account_owner
-    {
-        let mut resigned = owner.clone();
-        resigned.account_owner = false;
-        compare(
-            rows_of(before)?,
-            rows_of(&Entity::User(resigned))?,
-            difference,
-        );
-    }
-    Ok(())
-}
-
-fn delete(key: &EntityKey, difference: &mut Difference) -> Result<(), StoreError> {
-    let (table, row) = match key {
-        // Refused where the changes are read.
-        EntityKey::Account => return Ok(()),
-        EntityKey::Team(id) => (Table::Team, json(&[id])?),
-        EntityKey::PermissionSet(id) => (Table::PermissionSet, json(&[id])?),
-        EntityKey::User(id) => (Table::User, json(&[id])?),
-        EntityKey::AccessGroup(id) => (Table::AccessGroup, json(&[id])?),
-        EntityKey::Segment(id) => (Table::Segment, json(&[id])?),
-        EntityKey::Resource(key) => (Table::Resource, json(&(&key.resource_type, &key.id))?),
-    };
-    difference.deleted.entry(table).or_default().push(row);
-    Ok(())
-}
-
-/// Parents first. Those that are left over are a cycle and what hangs below it: they are put
-/// without a parent, so that it is the rule against cycles that refuses them.
-fn put_teams(teams: Vec<Team>, difference: &mut Difference) -> Result<(), StoreError> {
-    let named: HashSet<Id> = teams.iter().map(|team| team.id.clone()).collect();
-    let mut placed: HashSet<Id> = HashSet::new();
-    let mut left_over = false;
-    for team in parents_first(teams) {
-        let row = json(&team_row(&team))?;
-        left_over |= team
-            .parent
-            .as_ref()
-            .is_some_and(|parent| named.contains(parent) && !placed.contains(parent));
-        if left_over {
-            difference.loosened.push(row.clone());
-        }
-        placed.insert(team.id);
-        difference.put.entry(Table::Team).or_default().push(row);
-    }
-    Ok(())
-}
-
-/// Whether a row of `app_user` as [`rows_of`] writes it has the flag `account_owner`.
-fn is_owner_row(row: &str) -> bool {
-    serde_json::from_str::<Vec<serde_json::Value>>(row)
-        .is_ok_and(|columns| columns.get(3) == Some(&serde_json::Value::Bool(true)))
-}
-
-fn json(row: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(row).map_err(not_json)
+    Ok(by_key(entities, attributes))
 }
 
 async fn write_difference(
@@ -308,15 +115,17 @@ async fn write_difference(
         SELECT ?1, value ->> 0, NULL FROM json_each(?2) WHERE true
         ON CONFLICT (account_id, team_id) DO UPDATE SET parent = NULL";
     for (table, rows) in &difference.removed {
-        execute(connection, table.remove_sql(), account, rows).await?;
+        execute(connection, remove_sql(*table), account, rows).await?;
     }
     execute(connection, loosen, account, &difference.loosened).await?;
-    for (table, rows) in &difference.put {
-        execute(connection, table.put_sql(), account, rows).await?;
+    for rows in [&difference.put, &difference.created] {
+        for (table, rows) in rows {
+            execute(connection, put_sql(*table), account, rows).await?;
+        }
     }
     // What refers to others goes first, so that little is left to cascade.
     for (table, rows) in difference.deleted.iter().rev() {
-        execute(connection, table.remove_sql(), account, rows).await?;
+        execute(connection, remove_sql(*table), account, rows).await?;
     }
     end_revision(connection, account).await
 }
@@ -361,8 +170,8 @@ async fn begin_account(
     account: &Id,
     difference: &Difference,
 ) -> Result<(), StoreError> {
-    if let Some(rows) = difference.put.get(&Table::Account) {
-        execute(connection, Table::Account.put_sql(), account, rows).await?;
+    if let Some(rows) = difference.created.get(&Table::Account) {
+        execute(connection, put_sql(Table::Account), account, rows).await?;
     }
     sqlx::query("UPDATE account_head SET writing = ?2 WHERE account_id = ?1")
         .bind(account.as_str())

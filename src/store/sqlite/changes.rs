@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
-use super::error::{inconsistent, store_error};
+use super::error::store_error;
 use super::read;
-use crate::authz::model::{Entity, EntityChange, EntityKey, Id, ResourceKey, Timestamp};
+use crate::authz::model::{EntityKey, Id, Timestamp};
+use crate::store::change_keys::{KEYS_MAX, entity_key, puts_then_deletes};
+use crate::store::rows::inconsistent;
 use crate::store::{Changes, Head, Nonce, StoreError};
 
-/// More keys than this are read faster by a fresh load.
-pub(super) const KEYS_MAX: usize = 50_000;
 /// One more than that tells that there are too many.
 #[expect(clippy::cast_possible_wrap, reason = "a small constant")]
 const KEYS_READ: i64 = KEYS_MAX as i64 + 1;
@@ -155,49 +155,6 @@ async fn is_logged_whole(
     .await
     .map_err(store_error)?;
     Ok(usize::try_from(logged).is_ok_and(|logged| logged >= history.len()))
-}
-
-fn entity_key(kind: &str, resource_type: &str, id: &str) -> Result<EntityKey, StoreError> {
-    let parse = |text, column| {
-        Id::parse(text).map_err(|error| inconsistent("change_log", column, id, error))
-    };
-    Ok(match kind {
-        "account" => EntityKey::Account,
-        "team" => EntityKey::Team(parse(id, "id")?),
-        "permission_set" => EntityKey::PermissionSet(parse(id, "id")?),
-        "user" => EntityKey::User(parse(id, "id")?),
-        "access_group" => EntityKey::AccessGroup(parse(id, "id")?),
-        "segment" => EntityKey::Segment(parse(id, "id")?),
-        "resource" => EntityKey::Resource(ResourceKey {
-            resource_type: parse(resource_type, "resource_type")?,
-            id: parse(id, "id")?,
-        }),
-        other => {
-            return Err(inconsistent(
-                "change_log",
-                "kind",
-                id,
-                format!("`{other}` is no kind of entity"),
-            ));
-        }
-    })
-}
-
-/// Deletions last, so that nothing in between refers to what is gone.
-fn puts_then_deletes(present: Vec<Entity>, keys: &[EntityKey]) -> Vec<EntityChange> {
-    let mut gone: BTreeSet<&EntityKey> = keys.iter().collect();
-    for entity in &present {
-        gone.remove(&entity.key());
-    }
-    let deletes: Vec<EntityChange> = gone
-        .into_iter()
-        .map(|key| EntityChange::Delete(key.clone()))
-        .collect();
-    present
-        .into_iter()
-        .map(EntityChange::Put)
-        .chain(deletes)
-        .collect()
 }
 
 /// A revision is needed for as long as a reader may stand at it, so its age counts from the one

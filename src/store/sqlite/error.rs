@@ -39,21 +39,3 @@ fn rule(message: &str) -> String {
         .unwrap_or(message)
         .to_owned()
 }
-
-pub(super) fn unavailable(problem: &'static str) -> StoreError {
-    StoreError::Unavailable(problem.into())
-}
-
-pub(super) fn inconsistent(
-    table: &'static str,
-    column: &'static str,
-    row: impl Into<String>,
-    problem: impl std::fmt::Display,
-) -> StoreError {
-    StoreError::Inconsistent {
-        table,
-        column,
-        row: row.into(),
-        problem: problem.to_string(),
-    }
-}

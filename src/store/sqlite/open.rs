@@ -10,7 +10,8 @@ use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
-use super::error::{inconsistent, store_error, unavailable};
+use super::error::store_error;
+use crate::store::rows::{inconsistent, unavailable};
 use crate::store::{StoreError, StoreIdentity};
 
 pub(super) const DATABASE_FILE: &str = "ambit.db";

@@ -1,17 +1,16 @@
 //! Resources out of rows: the many rows of an account, so the loop in which a cold load spends
 //! its time.
 
-use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
 use sqlx::{Row, SqliteConnection};
 
-use super::error::{inconsistent, store_error};
-use super::read::{PAGE, not_json, text};
-use super::rows::{At, parse_rows};
-use crate::authz::model::{Assignment, Attributes, Entity, Id, Resource, ResourceKey};
+use super::error::store_error;
+use super::read::text;
+use crate::authz::model::{Attributes, Entity, Id, ResourceKey};
 use crate::store::StoreError;
+use crate::store::kinds::PAGE;
+use crate::store::rows::{At, ResourceRow, attributes_of, not_json, parse_rows};
 
 /// Resources with their attributes come in smaller pages: a page is one value of the database.
 const PAGE_WITH_ATTRIBUTES: i64 = 200;
@@ -44,75 +43,6 @@ static KEYED_SQL: LazyLock<String> = LazyLock::new(|| {
             AND e.resource_type = k.value ->> 0 AND e.resource_id = k.value ->> 1"
     )
 });
-
-/// A row gathered by SQL. Without attributes asked for, the last element is not there.
-#[derive(Deserialize)]
-struct ResourceRow<'a> {
-    #[serde(borrow)]
-    resource_type: Cow<'a, str>,
-    id: Cow<'a, str>,
-    owning_team: Option<Cow<'a, str>>,
-    partitioned: i64,
-    owners: Vec<Cow<'a, str>>,
-    assignments: Vec<AssignmentRow<'a>>,
-    #[serde(default)]
-    attributes: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct AssignmentRow<'a> {
-    #[serde(borrow)]
-    principal_kind: Cow<'a, str>,
-    principal_id: Cow<'a, str>,
-    provenance: Cow<'a, str>,
-    expires_at: Option<i64>,
-}
-
-impl AssignmentRow<'_> {
-    fn assignment(self, at: At<'_>) -> Result<Assignment, StoreError> {
-        Ok(Assignment {
-            principal: at.principal(&self.principal_kind, &self.principal_id)?,
-            provenance: at.provenance(&self.provenance)?,
-            expires_at: at.time("expires_at", self.expires_at)?,
-        })
-    }
-}
-
-impl ResourceRow<'_> {
-    /// `with_attributes`: a resource without any has an empty map, not `None`.
-    fn entity(self, with_attributes: bool) -> Result<Entity, StoreError> {
-        let at = |table| At {
-            table,
-            row: &self.id,
-        };
-        let own = at("resource");
-        let resource = Resource {
-            key: ResourceKey {
-                resource_type: own.id("resource_type", &self.resource_type)?,
-                id: own.id("resource_id", &self.id)?,
-            },
-            owners: at("resource_owner").ids("user_id", &self.owners)?,
-            owning_team: own.optional_id("owning_team", self.owning_team)?,
-            partitioned: own.flag("partitioned", self.partitioned)?,
-            assignments: self
-                .assignments
-                .into_iter()
-                .map(|row| row.assignment(at("assignment")))
-                .collect::<Result<_, _>>()?,
-        };
-        let attributes = match self.attributes {
-            _ if !with_attributes => None,
-            None => Some(Attributes::new()),
-            Some(text) => Some(attributes_of(&self.id, text.as_bytes())?),
-        };
-        Ok(Entity::Resource(resource, attributes))
-    }
-}
-
-fn attributes_of(row: &str, json: &[u8]) -> Result<Attributes, StoreError> {
-    serde_json::from_slice(json)
-        .map_err(|error| inconsistent("resource_attributes", "attributes", row, error))
-}
 
 /// Resources after a key, in byte order of (type, id): empty only past the last one.
 pub(super) async fn page(

@@ -6,16 +6,63 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::error::inconsistent;
+use super::StoreError;
 use crate::authz::model::{
-    AccessGroup, Account, CatalogRef, Grant, Id, Level, ObjectGrant, PartitionMode, Partner,
-    PartnerProgram, PartnerRole, Partnership, PermissionKey, PermissionSet, Principal,
-    PrincipalKind, Provenance, ResourceKey, Segment, Settings, Team, Timestamp,
-    UnpartitionedDefault, User, UserKind, UserStatus,
+    AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level,
+    ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership, PermissionKey,
+    PermissionSet, Principal, PrincipalKind, Provenance, Resource, ResourceKey, Segment, Settings,
+    Team, Timestamp, UnpartitionedDefault, User, UserKind, UserStatus,
 };
-use crate::store::StoreError;
 
 type Text<'a> = Cow<'a, str>;
+
+pub(super) fn inconsistent(
+    table: &'static str,
+    column: &'static str,
+    row: impl Into<String>,
+    problem: impl std::fmt::Display,
+) -> StoreError {
+    StoreError::Inconsistent {
+        table,
+        column,
+        row: row.into(),
+        problem: problem.to_string(),
+    }
+}
+
+pub(super) fn unavailable(problem: &'static str) -> StoreError {
+    StoreError::Unavailable(problem.into())
+}
+
+pub(super) fn not_json(error: serde_json::Error) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}
+
+/// A flag as a database has it: a truth value, or a number, which may be any.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(from = "WrittenFlag")]
+pub(super) enum Flag {
+    Is(bool),
+    Number(i64),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenFlag {
+    Truth(bool),
+    Number(i64),
+}
+
+impl From<WrittenFlag> for Flag {
+    fn from(written: WrittenFlag) -> Self {
+        match written {
+            WrittenFlag::Truth(truth) => Self::Is(truth),
+            WrittenFlag::Number(0) => Self::Is(false),
+            WrittenFlag::Number(1) => Self::Is(true),
+            WrittenFlag::Number(other) => Self::Number(other),
+        }
+    }
+}
 
 /// Parses a gathered page; `near` says whereabouts, for the case that it can't even be parsed.
 pub(super) fn parse_rows<'a, R: Deserialize<'a>, T>(
@@ -71,11 +118,10 @@ impl At<'_> {
             .ok_or_else(|| self.wrong(column, format!("`{word}` is not one of its words")))
     }
 
-    pub(super) fn flag(self, column: &'static str, number: i64) -> Result<bool, StoreError> {
-        match number {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(self.wrong(column, format!("{other} is neither 0 nor 1"))),
+    pub(super) fn flag(self, column: &'static str, flag: Flag) -> Result<bool, StoreError> {
+        match flag {
+            Flag::Is(flag) => Ok(flag),
+            Flag::Number(other) => Err(self.wrong(column, format!("{other} is neither 0 nor 1"))),
         }
     }
 
@@ -129,7 +175,7 @@ struct GrantRow<'a> {
     resource_type: Text<'a>,
     permission: Text<'a>,
     level: Text<'a>,
-    include_unassigned: i64,
+    include_unassigned: Flag,
     not_before: Option<i64>,
     expires_at: Option<i64>,
     provenance: Text<'a>,
@@ -183,9 +229,9 @@ pub(super) struct UserRow<'a> {
     id: Text<'a>,
     status: Text<'a>,
     kind: Text<'a>,
-    account_owner: i64,
-    super_admin: i64,
-    partner_admin: i64,
+    account_owner: Flag,
+    super_admin: Flag,
+    partner_admin: Flag,
     main_team: Option<Text<'a>>,
     person: Option<Text<'a>>,
     partner_account: Option<Text<'a>>,
@@ -323,7 +369,7 @@ pub(super) struct SegmentRow<'a> {
     id: Text<'a>,
     resource_type: Text<'a>,
     criteria: Text<'a>,
-    enabled: i64,
+    enabled: Flag,
     targets: Vec<(Text<'a>, Text<'a>)>,
 }
 
@@ -355,7 +401,7 @@ pub(super) struct AccountRow<'a> {
     catalog_source: Option<Text<'a>>,
     plan: Text<'a>,
     partner_program: Text<'a>,
-    payment_method_valid: i64,
+    payment_method_valid: Flag,
     settings: Vec<(Text<'a>, Text<'a>, Text<'a>)>,
 }
 
@@ -418,4 +464,73 @@ fn settings(at: At<'_>, rows: Vec<(Text<'_>, Text<'_>, Text<'_>)>) -> Result<Set
 
 fn number<T: FromStr<Err: std::fmt::Display>>(at: At<'_>, text: &str) -> Result<T, StoreError> {
     text.parse().map_err(|error| at.wrong("value", error))
+}
+
+/// A row gathered by SQL. Without attributes asked for, the last element is not there.
+#[derive(Deserialize)]
+pub(super) struct ResourceRow<'a> {
+    #[serde(borrow)]
+    resource_type: Text<'a>,
+    id: Text<'a>,
+    owning_team: Option<Text<'a>>,
+    partitioned: Flag,
+    owners: Vec<Text<'a>>,
+    assignments: Vec<AssignmentRow<'a>>,
+    #[serde(default)]
+    attributes: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct AssignmentRow<'a> {
+    #[serde(borrow)]
+    principal_kind: Text<'a>,
+    principal_id: Text<'a>,
+    provenance: Text<'a>,
+    expires_at: Option<i64>,
+}
+
+impl AssignmentRow<'_> {
+    fn assignment(self, at: At<'_>) -> Result<Assignment, StoreError> {
+        Ok(Assignment {
+            principal: at.principal(&self.principal_kind, &self.principal_id)?,
+            provenance: at.provenance(&self.provenance)?,
+            expires_at: at.time("expires_at", self.expires_at)?,
+        })
+    }
+}
+
+impl ResourceRow<'_> {
+    /// `with_attributes`: a resource without any has an empty map, not `None`.
+    pub(super) fn entity(self, with_attributes: bool) -> Result<Entity, StoreError> {
+        let at = |table| At {
+            table,
+            row: &self.id,
+        };
+        let own = at("resource");
+        let resource = Resource {
+            key: ResourceKey {
+                resource_type: own.id("resource_type", &self.resource_type)?,
+                id: own.id("resource_id", &self.id)?,
+            },
+            owners: at("resource_owner").ids("user_id", &self.owners)?,
+            owning_team: own.optional_id("owning_team", self.owning_team)?,
+            partitioned: own.flag("partitioned", self.partitioned)?,
+            assignments: self
+                .assignments
+                .into_iter()
+                .map(|row| row.assignment(at("assignment")))
+                .collect::<Result<_, _>>()?,
+        };
+        let attributes = match self.attributes {
+            _ if !with_attributes => None,
+            None => Some(Attributes::new()),
+            Some(text) => Some(attributes_of(&self.id, text.as_bytes())?),
+        };
+        Ok(Entity::Resource(resource, attributes))
+    }
+}
+
+pub(super) fn attributes_of(row: &str, json: &[u8]) -> Result<Attributes, StoreError> {
+    serde_json::from_slice(json)
+        .map_err(|error| inconsistent("resource_attributes", "attributes", row, error))
 }
