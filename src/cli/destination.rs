@@ -38,7 +38,6 @@ pub struct DestinationArgs {
     database_url: Option<String>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "a command has one of them")]
 pub enum Destination {
     Server(DirectoryServiceClient<Channel>),
     Store(DirectStore),

@@ -20,6 +20,7 @@ mod freshness;
 mod golden;
 mod grpc;
 mod oracle;
+mod postgres;
 mod properties;
 mod sqlite_writers;
 mod store_contract;

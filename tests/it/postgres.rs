@@ -1,0 +1,3 @@
+//! Real Postgres servers for the tests: clusters that they start, break and throw away.
+
+pub mod cluster;
