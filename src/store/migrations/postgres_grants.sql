@@ -1,0 +1,55 @@
+-- The three roles, and what each may do. Run after each migration by whoever owns the schema, as
+-- often as one likes. Roles that the owner may not create are to be created by an administrator,
+-- see docs/postgres.md; a role that isn't there is passed over with a notice.
+--
+-- * ambit_reader reads account data, where accounts stand and what changed.
+-- * ambit_writer writes account data besides, and takes tokens. What it changes, triggers log: it
+--   has no right on the log, on the heads and on the identity.
+-- * ambit_server is what `ambit serve --no-migrate` needs.
+
+DO $do$
+DECLARE
+    role text;
+    account_data text := (SELECT string_agg('ambit.' || name, ', ') FROM unnest(ARRAY['account',
+        'account_setting', 'team', 'permission_set', 'permission_set_grant', 'app_user', 'user_team',
+        'user_seat', 'user_permission_set', 'user_grant', 'object_grant', 'access_group',
+        'access_group_member', 'segment', 'segment_target', 'resource', 'resource_attributes',
+        'resource_owner', 'assignment']) AS name);
+BEGIN
+    -- Two runs at once would change the same rows of the catalog.
+    PERFORM pg_advisory_xact_lock(hashtextextended('ambit grants', 0));
+    FOREACH role IN ARRAY ARRAY['ambit_server', 'ambit_writer', 'ambit_reader'] LOOP
+        IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role) THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+            EXCEPTION
+                WHEN insufficient_privilege THEN
+                    RAISE NOTICE 'the role % is not there and may not be created by %', role, current_user;
+                    CONTINUE;
+                WHEN duplicate_object OR unique_violation THEN
+                    -- Another run, on another database of the cluster, was faster.
+                    NULL;
+            END;
+        END IF;
+
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA ambit FROM %I', role);
+        EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ambit FROM %I', role);
+        EXECUTE format('GRANT USAGE ON SCHEMA ambit TO %I', role);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.epoch(), ambit.transaction_token(text) TO %I', role);
+        EXECUTE format('GRANT SELECT ON %s, ambit.account_head, ambit.revision_log, ambit.change_log TO %I',
+            account_data, role);
+        IF role IN ('ambit_writer', 'ambit_server') THEN
+            EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO %I', account_data, role);
+            EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.reload_account(text) TO %I', role);
+        END IF;
+        IF role = 'ambit_server' THEN
+            EXECUTE format('GRANT SELECT ON ambit.store_identity TO %I', role);
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ambit.idempotency TO %I', role);
+            -- To trim; the log's rows go along.
+            EXECUTE format('GRANT DELETE, UPDATE ON ambit.revision_log TO %I', role);
+            IF to_regclass('ambit._sqlx_migrations') IS NOT NULL THEN
+                EXECUTE format('GRANT SELECT ON ambit._sqlx_migrations TO %I', role);
+            END IF;
+        END IF;
+    END LOOP;
+END $do$;
