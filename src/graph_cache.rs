@@ -17,10 +17,15 @@
 //!
 //! INVARIANT (coverage): the feed vouches for an account from the moment at which it saw the
 //! account's head equal in cache and store, after its probe was armed. Until then, and from the
-//! moment at which it sees a difference, only the account's own catch-ups count. So an account
-//! that joins in the middle of a feed pass can't be called fresh by a pass that never looked at it.
+//! moment at which it sees a difference, only what was vouched for before and the account's own
+//! catch-ups count. So an account that joins in the middle of a feed pass can't be called fresh by
+//! a pass that never looked at it.
+//!
+//! INVARIANT (era): an era lasts for as long as the database is the same one. Every graph belongs
+//! to the era in which its load began, and is answered in that era alone: whoever reads compares
+//! the eras last, after the graph is chosen. So no graph of a database's past is answered once its
+//! replacement was noticed, whatever loads and catch-ups were under way.
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,16 +35,20 @@ use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
 use tokio::sync::Semaphore;
 
-use crate::authz::graph::{AccountGraph, GraphBuilder, GraphError};
+use crate::authz::graph::{AccountGraph, GraphError};
 use crate::authz::model::Id;
 use crate::clock::Clock;
 use crate::revision::{RevisionError, RevisionToken};
-use crate::store::{Changes, Head, Nonce, Snapshot, Store, StoreError};
+use crate::store::{Head, Store, StoreError};
 
+mod identity;
 mod live;
+mod load;
+mod tokens;
 
-use live::CatchUpTurn;
+use identity::KnownIdentity;
 pub use live::LiveAccount;
+use load::Wish;
 
 /// How fresh an answer must be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -103,6 +112,9 @@ pub struct CacheLimits {
 /// Loads at a time; each keeps a core busy, and the store's readers too.
 const LOADS_AT_ONCE: usize = 4;
 
+/// How often a read begins anew because the database became another one under it.
+const ERAS_TRIED: usize = 3;
+
 /// moka weighs in `u32`; in units of a KiB an account may have 4 TiB.
 const WEIGHT_UNIT_BYTES: u64 = 1_024;
 
@@ -119,6 +131,11 @@ struct Inner {
     accounts: Cache<Id, Arc<LiveAccount>>,
     loads: Semaphore,
     loads_begun: AtomicU64,
+    reloads_begun: AtomicU64,
+    catch_ups_begun: AtomicU64,
+    /// See INVARIANT (era).
+    era: AtomicU64,
+    identity: tokio::sync::Mutex<KnownIdentity>,
     /// Monotonic nanoseconds at which the feed last knew all covered accounts to be current.
     verified_at: AtomicU64,
     /// Whether an account may be cached that the feed does not cover.
@@ -139,6 +156,7 @@ impl GraphCache {
                 }
             })
             .build();
+        let identity = tokio::sync::Mutex::new(KnownIdentity::of(store.as_ref()));
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -147,6 +165,10 @@ impl GraphCache {
                 accounts,
                 loads: Semaphore::new(LOADS_AT_ONCE),
                 loads_begun: AtomicU64::new(0),
+                reloads_begun: AtomicU64::new(0),
+                catch_ups_begun: AtomicU64::new(0),
+                era: AtomicU64::new(0),
+                identity,
                 verified_at: AtomicU64::new(0),
                 has_uncovered: AtomicBool::new(false),
             }),
@@ -155,30 +177,36 @@ impl GraphCache {
 
     /// The account's graph at the freshness asked for.
     ///
-    /// Bounded: at most the load timeout for an account that is not cached, and once more where
-    /// the store must be asked.
+    /// Bounded: at most the load timeout for an account that is not cached, and once more for each
+    /// question that the store must be asked.
     pub async fn read(
         &self,
         account: &Id,
         consistency: &Consistency,
     ) -> Result<Arc<ReadGraph>, ReadError> {
-        match consistency {
-            Consistency::MinimizeLatency => {
-                let live = self.live(account).await?;
-                self.within_bound(&live)
-            }
-            Consistency::AtLeastAsFresh(token) => {
-                // Before anything is loaded: a foreign token costs nothing.
-                let wanted = token.head_of(self.epoch(), account)?;
-                self.at_least(account, wanted).await
-            }
-            Consistency::FullyConsistent => {
-                let asked_at = self.now_nanos();
-                let live = self.live(account).await?;
-                self.catch_up(&live, asked_at).await?;
-                Ok(live.snapshot())
+        for _ in 0..ERAS_TRIED {
+            let asked_at = self.now_nanos();
+            let (live, read) = match consistency {
+                Consistency::MinimizeLatency => {
+                    let live = self.live(account).await?;
+                    let read = self.within_bound(&live)?;
+                    (live, read)
+                }
+                Consistency::AtLeastAsFresh(token) => {
+                    self.at_least(account, token, asked_at).await?
+                }
+                Consistency::FullyConsistent => {
+                    let live = self.live(account).await?;
+                    self.catch_up(&live, asked_at).await?;
+                    let read = live.snapshot();
+                    (live, read)
+                }
+            };
+            if self.is_of_this_era(&live) {
+                return Ok(read);
             }
         }
+        Err(unsettled())
     }
 
     /// The token of a head of an account, to be handed to callers.
@@ -188,32 +216,28 @@ impl GraphCache {
 
     /// The account's live side, loaded if it isn't cached. How fresh it is, is not looked at.
     pub async fn live(&self, account: &Id) -> Result<Arc<LiveAccount>, ReadError> {
-        if let Some(live) = self.inner.accounts.get(account).await {
-            return Ok(live);
+        for _ in 0..ERAS_TRIED {
+            let live = match self.inner.accounts.get(account).await {
+                Some(live) => live,
+                None => self.load_for_all(account).await?,
+            };
+            if self.is_of_this_era(&live) {
+                return Ok(live);
+            }
+            self.remove(&live).await;
         }
-        // In a task of its own: a caller that goes away must not abort the load that others wait
-        // for.
-        let cache = self.clone();
-        let account = account.clone();
-        let load = tokio::spawn(async move {
-            let loaded = cache
-                .inner
-                .accounts
-                .try_get_with_by_ref(&account, cache.load_within_timeout(&account))
-                .await
-                .map_err(|error| ReadError::clone(&error));
-            // After the insertion, so that the feed finds it when it looks.
-            cache.note_uncovered();
-            loaded
-        });
-        load.await.unwrap_or_else(|_panic| Err(ReadError::Internal))
+        Err(unsettled())
     }
 
     /// Brings a live account to the store's present head. Done by another caller after
     /// `asked_at` (monotonic nanoseconds), it isn't done again.
     async fn catch_up(&self, live: &Arc<LiveAccount>, asked_at: u64) -> Result<(), ReadError> {
+        self.fulfil(live, Wish::fresher_than(asked_at)).await
+    }
+
+    async fn fulfil(&self, live: &Arc<LiveAccount>, wish: Wish<'_>) -> Result<(), ReadError> {
         let caught_up = self
-            .within_timeout(self.catch_up_snapshot(live, asked_at))
+            .within_timeout(self.catch_up_snapshot(live, wish))
             .await;
         match caught_up {
             Ok(()) => {
@@ -231,14 +255,35 @@ impl GraphCache {
 
     /// Brings an account to the store's present head if it is cached.
     ///
-    /// A write calls it so that its effect is in memory when it is acknowledged, and the feed for
-    /// every account that it sees behind.
+    /// A write calls it so that its effect is in memory when it is acknowledged.
     pub async fn catch_up_cached(&self, account: &Id) -> Result<(), ReadError> {
         let asked_at = self.now_nanos();
         match self.inner.accounts.get(account).await {
             Some(live) => self.catch_up(&live, asked_at).await,
             None => Ok(()),
         }
+    }
+
+    /// The same for the feed, which follows many accounts: it asks the store only while it has one
+    /// of its permits, and not at all where the account already stands at an announced revision.
+    pub(crate) async fn catch_up_followed(
+        &self,
+        live: &Arc<LiveAccount>,
+        announced: Option<u64>,
+        permits: &Semaphore,
+    ) -> Result<(), ReadError> {
+        let wish = Wish {
+            fresher_than: self.now_nanos(),
+            announced,
+            permits: Some(permits),
+        };
+        self.fulfil(live, wish).await
+    }
+
+    /// An account if it is cached.
+    pub(crate) async fn cached_account(&self, account: &Id) -> Option<Arc<LiveAccount>> {
+        let live = self.inner.accounts.get(account).await?;
+        self.is_of_this_era(&live).then_some(live)
     }
 
     /// Drops an account that is gone from the store.
@@ -276,9 +321,24 @@ impl GraphCache {
             .saturating_mul(WEIGHT_UNIT_BYTES)
     }
 
-    /// Loads from the store since the start, failed ones included.
+    /// Accounts in memory, as they were last counted.
+    pub fn accounts(&self) -> u64 {
+        self.inner.accounts.entry_count()
+    }
+
+    /// Loads from the store since the start, failed ones and reloads included.
     pub fn loads_begun(&self) -> u64 {
         self.inner.loads_begun.load(Ordering::SeqCst)
+    }
+
+    /// Loads of accounts that were cached, but could not be brought to the head in steps.
+    pub fn reloads_begun(&self) -> u64 {
+        self.inner.reloads_begun.load(Ordering::SeqCst)
+    }
+
+    /// Questions to the store what changed in a cached account.
+    pub fn catch_ups_begun(&self) -> u64 {
+        self.inner.catch_ups_begun.load(Ordering::SeqCst)
     }
 
     /// Cached accounts with the heads that they stand at, in no order.
@@ -287,6 +347,7 @@ impl GraphCache {
             .accounts
             .iter()
             .map(|(_account, live)| live)
+            .filter(|live| self.is_of_this_era(live))
             .collect()
     }
 
@@ -302,6 +363,12 @@ impl GraphCache {
     /// The feed vouches for all covered accounts as they were at that moment.
     pub(crate) fn set_verified_at(&self, at: Duration) {
         self.inner.verified_at.store(nanos(at), Ordering::SeqCst);
+    }
+
+    /// The feed no longer vouches for an account; what it vouched for before remains true.
+    pub(crate) fn uncover(&self, live: &LiveAccount) {
+        live.uncover(self.inner.verified_at.load(Ordering::SeqCst));
+        self.note_uncovered();
     }
 
     fn epoch(&self) -> [u8; 8] {
@@ -326,191 +393,11 @@ impl GraphCache {
         Ok(live.snapshot())
     }
 
-    async fn at_least(&self, account: &Id, wanted: Head) -> Result<Arc<ReadGraph>, ReadError> {
-        let asked_at = self.now_nanos();
-        let live = self.live(account).await?;
-        // A token says how old the picture may not be, not that it may be any older than the
-        // bound: past the bound the store is asked as well.
-        let mut read = match self.within_bound(&live) {
-            Ok(read) if read.head.revision >= wanted.revision => read,
-            Ok(_) | Err(_) => {
-                self.catch_up(&live, asked_at).await?;
-                live.snapshot()
-            }
-        };
-        if read.head.revision < wanted.revision {
-            return Err(RevisionError::BeyondHead.into());
-        }
-        if self.stood_at(&live, &read, wanted).await? {
-            return Ok(read);
-        }
-        // The cached history may be the wrong one: a database put back under a running server.
-        self.catch_up(&live, self.now_nanos()).await?;
-        read = live.snapshot();
-        if read.head.revision < wanted.revision {
-            return Err(RevisionError::BeyondHead.into());
-        }
-        if self.stood_at(&live, &read, wanted).await? {
-            Ok(read)
-        } else {
-            Err(RevisionError::OtherHistory.into())
-        }
-    }
-
-    /// Whether `head` is part of the account's history. True where the log no longer says: then
-    /// it is older than the log, and the epoch alone tells histories apart.
-    async fn stood_at(
-        &self,
-        live: &LiveAccount,
-        read: &ReadGraph,
-        head: Head,
-    ) -> Result<bool, ReadError> {
-        if read.head.revision == head.revision {
-            return Ok(read.head.nonce == head.nonce);
-        }
-        let known: Option<Option<Nonce>> = live.nonce_at(head.revision);
-        let nonce = match known {
-            Some(nonce) => nonce,
-            None => {
-                let nonce = self
-                    .within_timeout(async {
-                        let store = &self.inner.store;
-                        Ok(store.nonce_at(live.id(), head.revision).await?)
-                    })
-                    .await?;
-                live.remember_nonce(head.revision, nonce);
-                nonce
-            }
-        };
-        Ok(nonce.is_none_or(|nonce| nonce == head.nonce))
-    }
-
-    async fn load_within_timeout(&self, account: &Id) -> Result<Arc<LiveAccount>, ReadError> {
-        self.inner.loads_begun.fetch_add(1, Ordering::SeqCst);
-        let loaded = self.within_timeout(self.load(account)).await;
-        match &loaded {
-            Ok(live) => {
-                let bytes = live.weigh();
-                tracing::debug!(account = %account, revision = live.head().revision, bytes, "account loaded");
-                if bytes > self.inner.limits.bytes_max {
-                    tracing::warn!(
-                        account = %account,
-                        bytes,
-                        cache_bytes_max = self.inner.limits.bytes_max,
-                        "the account alone is larger than the cache: it is loaded for every read"
-                    );
-                }
-            }
-            Err(ReadError::UnknownAccount(_)) => {}
-            Err(error) => tracing::warn!(
-                account = %account,
-                error = %error,
-                cause = %Causes(error),
-                "account could not be loaded"
-            ),
-        }
-        loaded
-    }
-
-    async fn load(&self, account: &Id) -> Result<Arc<LiveAccount>, ReadError> {
-        let permit = self
-            .inner
-            .loads
-            .acquire()
-            .await
-            .map_err(|_closed| ReadError::Internal)?;
-        let read = self.build(account).await?;
-        drop(permit);
-        let live = Arc::new(LiveAccount::new(account.clone(), read));
-        // A large account takes longer to load than the staleness bound allows; what was committed
-        // meanwhile is picked up here, and the picture is as old as this one query.
-        self.catch_up_snapshot(&live, self.now_nanos()).await?;
-        Ok(live)
-    }
-
-    /// Builds the graph from one transaction of the store, off the async workers.
-    async fn build(&self, account: &Id) -> Result<ReadGraph, ReadError> {
-        let snapshot = self.inner.store.snapshot(account, false).await?;
-        let Some(Snapshot { head, mut chunks }) = snapshot else {
-            return Err(ReadError::UnknownAccount(account.clone()));
-        };
-        let mut builder = GraphBuilder::default();
-        while let Some(chunk) = chunks.recv().await {
-            let entities = chunk?;
-            builder = off_worker(move || {
-                for entity in entities {
-                    builder.push(entity);
-                }
-                builder
-            })
-            .await?;
-        }
-        let graph = off_worker(move || builder.finish()).await??;
-        Ok(ReadGraph { graph, head })
-    }
-
-    /// The part of a catch-up that touches the account alone, so that a load can use it before
-    /// the account is in the cache.
-    async fn catch_up_snapshot(
-        &self,
-        live: &Arc<LiveAccount>,
-        asked_at: u64,
-    ) -> Result<(), ReadError> {
-        let turn = live.catch_up_turn().await;
-        if live.own_verified_at() > asked_at {
-            return Ok(());
-        }
-        let begun_at = self.now_nanos();
-        let read = live.snapshot();
-        match self.inner.store.changes_since(live.id(), read.head).await? {
-            Changes::None => {}
-            Changes::Delta {
-                head,
-                history,
-                changes,
-            } => {
-                match off_worker(move || read.graph.apply(&changes)).await? {
-                    Ok(graph) => live.publish(&turn, ReadGraph { graph, head }, &history),
-                    // What can't be done in steps (a catalog that brings back a type of stored
-                    // resources) may still load; if it doesn't, that error is the answer.
-                    Err(error) => self.reload(live, &turn, &error).await?,
-                }
-            }
-            Changes::Reload => {
-                self.reload(live, &turn, &"its changes are not known in steps")
-                    .await?;
-            }
-            Changes::Gone => return Err(ReadError::UnknownAccount(live.id().clone())),
-        }
-        live.set_own_verified_at(begun_at);
-        Ok(())
-    }
-
-    async fn reload(
-        &self,
-        live: &LiveAccount,
-        turn: &CatchUpTurn<'_>,
-        reason: &(dyn Display + Sync),
-    ) -> Result<(), ReadError> {
-        self.inner.loads_begun.fetch_add(1, Ordering::SeqCst);
-        tracing::info!(account = %live.id(), reason = %reason, "account is loaded anew");
-        let read = self.build(live.id()).await?;
-        live.publish_reloaded(turn, read);
-        Ok(())
-    }
-
     async fn within_timeout<T>(
         &self,
         work: impl Future<Output = Result<T, ReadError>>,
     ) -> Result<T, ReadError> {
-        let timeout = self.inner.limits.load_timeout;
-        tokio::time::timeout(timeout, work)
-            .await
-            .unwrap_or_else(|_elapsed| {
-                Err(ReadError::Timeout {
-                    timeout_ms: millis(timeout),
-                })
-            })
+        within(self.inner.limits.load_timeout, work).await
     }
 
     /// Tells moka that a graph has grown; an account that left the cache stays out.
@@ -540,6 +427,19 @@ impl GraphCache {
     }
 }
 
+async fn within<T>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, ReadError> {
+    tokio::time::timeout(timeout, work)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            Err(ReadError::Timeout {
+                timeout_ms: millis(timeout),
+            })
+        })
+}
+
 /// Runs work on a whole graph where it holds up no other request.
 pub(crate) async fn off_worker<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -564,6 +464,11 @@ impl std::fmt::Display for Causes<'_> {
         }
         Ok(())
     }
+}
+
+/// A database that becomes another one again and again, faster than an account can be read.
+fn unsettled() -> ReadError {
+    StoreError::Unavailable("the database was replaced while it was read".into()).into()
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -25,12 +25,15 @@ const GROWTH_BYTES_MIN: u64 = 64 * 1_024;
 #[derive(Debug)]
 pub struct LiveAccount {
     id: Id,
+    /// See INVARIANT (era) in the parent module.
+    era: u64,
     snapshot: ArcSwap<ReadGraph>,
     head: watch::Sender<Head>,
     known_heads: Mutex<KnownHeads>,
     catching_up: tokio::sync::Mutex<()>,
     writing: tokio::sync::Mutex<()>,
-    /// Monotonic nanoseconds at which the last successful catch-up began.
+    /// Monotonic nanoseconds at which the last successful catch-up began, or for which the feed
+    /// last vouched before it saw a difference.
     own_verified_at: AtomicU64,
     /// See INVARIANT (coverage) in the parent module.
     covered: AtomicBool,
@@ -42,8 +45,23 @@ pub(super) struct CatchUpTurn<'a>(#[expect(dead_code, reason = "held")] CatchUpG
 
 type CatchUpGuard<'a> = tokio::sync::MutexGuard<'a, ()>;
 
+/// What is remembered of a revision in the past of a snapshot.
+pub(super) enum Memory {
+    /// `None`: the store no longer knows, for it is older than the log.
+    Nonce(Option<Nonce>),
+    /// The store must be asked; the answer belongs to this history.
+    Unknown(History),
+    /// The snapshot is not of the history that is remembered by now.
+    Superseded,
+}
+
+/// Counts how often the remembered past was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct History(u64);
+
 #[derive(Debug, Default)]
 struct KnownHeads {
+    history: History,
     /// Heads that this process saw go by; oldest first, without a gap.
     recent: VecDeque<Head>,
     /// What the store said of older ones; `None`: it no longer knows.
@@ -51,13 +69,15 @@ struct KnownHeads {
 }
 
 impl LiveAccount {
-    pub(super) fn new(id: Id, read: ReadGraph) -> Self {
+    pub(super) fn new(id: Id, era: u64, read: ReadGraph) -> Self {
         let head = read.head;
         Self {
             id,
+            era,
             snapshot: ArcSwap::from_pointee(read),
             head: watch::Sender::new(head),
             known_heads: Mutex::new(KnownHeads {
+                history: History::default(),
                 recent: VecDeque::from([head]),
                 asked: HashMap::new(),
             }),
@@ -71,6 +91,10 @@ impl LiveAccount {
 
     pub fn id(&self) -> &Id {
         &self.id
+    }
+
+    pub(super) fn era(&self) -> u64 {
+        self.era
     }
 
     /// The present snapshot, however old it is.
@@ -108,26 +132,20 @@ impl LiveAccount {
     /// Publishes a snapshot whose way from the present one is not known.
     pub(super) fn publish_reloaded(&self, _turn: &CatchUpTurn<'_>, read: ReadGraph) {
         let head = read.head;
-        *self.lock_known_heads() = KnownHeads {
-            recent: VecDeque::from([head]),
-            asked: HashMap::new(),
-        };
+        self.lock_known_heads().begin_anew(head);
         self.snapshot.store(Arc::new(read));
         self.head.send_replace(head);
     }
 
-    /// The nonce of a revision: `None` if the store must be asked, `Some(None)` if it was and no
-    /// longer knows.
-    pub(super) fn nonce_at(&self, revision: u64) -> Option<Option<Nonce>> {
-        self.lock_known_heads().nonce_at(revision)
+    /// What is known of a revision in the past of a snapshot that was taken before.
+    pub(super) fn memory_of(&self, read: &ReadGraph, revision: u64) -> Memory {
+        self.lock_known_heads().memory_of(read.head, revision)
     }
 
-    pub(super) fn remember_nonce(&self, revision: u64, nonce: Option<Nonce>) {
-        let mut known = self.lock_known_heads();
-        if known.asked.len() >= RECENT_HEADS_MAX {
-            known.asked.clear();
-        }
-        known.asked.insert(revision, nonce);
+    /// Keeps what the store said of a revision, unless the history has been replaced since it was
+    /// asked: then it may have spoken of the other one.
+    pub(super) fn remember_nonce(&self, history: History, revision: u64, nonce: Option<Nonce>) {
+        self.lock_known_heads().remember(history, revision, nonce);
     }
 
     /// When the snapshot was last known to be current, given when the feed last vouched.
@@ -145,7 +163,15 @@ impl LiveAccount {
     }
 
     pub(super) fn set_own_verified_at(&self, at: u64) {
-        self.own_verified_at.store(at, Ordering::SeqCst);
+        self.own_verified_at.fetch_max(at, Ordering::SeqCst);
+    }
+
+    /// No longer covered from here on; what the feed has vouched for until now is kept.
+    pub(super) fn uncover(&self, fed_at: u64) {
+        if self.is_covered() {
+            self.set_own_verified_at(fed_at);
+            self.set_covered(false);
+        }
     }
 
     pub(crate) fn is_covered(&self) -> bool {
@@ -187,14 +213,43 @@ impl KnownHeads {
     fn follow(&mut self, history: &[Head], head: Head) {
         self.recent.extend(history.iter().copied());
         if self.recent.back() != Some(&head) {
-            // A history with a gap can't be looked up by position: begin anew.
-            self.recent = VecDeque::from([head]);
+            // A history with a gap can't be looked up by position.
+            self.begin_anew(head);
         }
         while self.recent.len() > RECENT_HEADS_MAX {
             self.recent.pop_front();
         }
     }
 
+    fn begin_anew(&mut self, head: Head) {
+        *self = Self {
+            history: History(self.history.0.wrapping_add(1)),
+            recent: VecDeque::from([head]),
+            asked: HashMap::new(),
+        };
+    }
+
+    fn memory_of(&self, present: Head, revision: u64) -> Memory {
+        if self.nonce_at(present.revision) != Some(Some(present.nonce)) {
+            return Memory::Superseded;
+        }
+        match self.nonce_at(revision) {
+            Some(nonce) => Memory::Nonce(nonce),
+            None => Memory::Unknown(self.history),
+        }
+    }
+
+    fn remember(&mut self, history: History, revision: u64, nonce: Option<Nonce>) {
+        if history != self.history {
+            return;
+        }
+        if self.asked.len() >= RECENT_HEADS_MAX {
+            self.asked.clear();
+        }
+        self.asked.insert(revision, nonce);
+    }
+
+    /// `None` if the store must be asked, `Some(None)` if it was and no longer knows.
     fn nonce_at(&self, revision: u64) -> Option<Option<Nonce>> {
         let in_recent = self.recent.front().and_then(|oldest| {
             let at = usize::try_from(revision.checked_sub(oldest.revision)?).ok()?;
@@ -221,7 +276,7 @@ mod tests {
     fn known(first: u64) -> KnownHeads {
         KnownHeads {
             recent: VecDeque::from([head(first)]),
-            asked: HashMap::new(),
+            ..KnownHeads::default()
         }
     }
 
@@ -258,7 +313,41 @@ mod tests {
     #[test]
     fn what_the_store_no_longer_knows_is_not_asked_again() {
         let mut heads = known(500);
-        heads.asked.insert(3, None);
+        heads.remember(heads.history, 3, None);
         assert_eq!(heads.nonce_at(3), Some(None));
+    }
+
+    #[test]
+    fn what_the_store_said_of_a_history_that_was_replaced_meanwhile_is_not_kept() {
+        let mut heads = known(500);
+        let Memory::Unknown(asked_of) = heads.memory_of(head(500), 3) else {
+            panic!("nothing is known of revision 3");
+        };
+        heads.begin_anew(Head {
+            revision: 400,
+            nonce: [7; 8],
+        });
+        heads.remember(asked_of, 3, Some(head(3).nonce));
+        assert_eq!(heads.nonce_at(3), None);
+        // The control: of the same history it is kept.
+        heads.remember(heads.history, 3, Some([9; 8]));
+        assert_eq!(heads.nonce_at(3), Some(Some([9; 8])));
+    }
+
+    #[test]
+    fn a_snapshot_of_a_replaced_history_is_told() {
+        let mut heads = known(5);
+        heads.follow(&[head(6)], head(6));
+        let of = |heads: &KnownHeads, present: Head| {
+            matches!(heads.memory_of(present, 5), Memory::Superseded)
+        };
+        // One that is behind, but of the same history, is not.
+        assert!(!of(&heads, head(5)));
+        assert!(!of(&heads, head(6)));
+        heads.begin_anew(Head {
+            revision: 6,
+            nonce: [7; 8],
+        });
+        assert!(of(&heads, head(6)));
     }
 }
