@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::{self, Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,9 @@ use crate::directory::Directory;
 use crate::feed::Feed;
 use crate::graph_cache::{CacheLimits, GraphCache};
 use crate::grpc::server::{Backend, ServerLimits};
+use crate::http::Telling;
+use crate::metrics::{Metrics, MetricsError};
+use crate::retention::Retention;
 use crate::shutdown::Shutdown;
 pub use crate::store::sqlite::Examination as StoreExamination;
 use crate::store::sqlite::SqliteStore;
@@ -40,6 +44,10 @@ pub enum AppError {
         data_dir: String,
         source: StoreError,
     },
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error("no thread can be started for the feed: {0}")]
+    Thread(#[source] std::io::Error),
     #[error("the {part} ended by itself: {problem}")]
     Died { part: &'static str, problem: String },
 }
@@ -52,12 +60,15 @@ pub struct App {
     store: SqliteStore,
     shutdown: Shutdown,
     shutdown_grace: Duration,
-    /// Ends the feed and the HTTP port: after the calls, which need the one and are told by the
+    /// Ends the feed, the retention and the HTTP port: after the calls, which need the one and are told by the
     /// other.
     last: CancellationToken,
     grpc: Task,
     http: Task,
     feed: Task,
+    retention: Task,
+    /// Dropped last: connections of the store may have been opened there.
+    _background: Background,
 }
 
 impl App {
@@ -81,11 +92,25 @@ impl App {
         let directory = Directory::new(Arc::clone(&shared), graphs.clone(), Arc::clone(&clock));
 
         let last = CancellationToken::new();
+        let metrics = Arc::new(Metrics::new()?);
+        let background = Background::start()?;
         let feed = Feed::new(
             Arc::clone(&shared),
             graphs.clone(),
             Arc::clone(&clock),
             config.feed_poll_interval,
+            metrics.catch_up_seconds(),
+        );
+        let telling = Telling {
+            graphs,
+            feed: feed.status(),
+            metrics,
+            shutdown: shutdown.clone(),
+        };
+        let retention = Retention::new(
+            Arc::clone(&shared),
+            Arc::clone(&clock),
+            config.history_retention,
         );
         let routes = grpc::services::routes(&Backend {
             directory: directory.clone(),
@@ -103,7 +128,7 @@ impl App {
             routes,
             shutdown.clone(),
         );
-        let http = http::serve(http_listener, graphs, shutdown.clone(), last.clone());
+        let http = http::serve(http_listener, telling, last.clone());
         tracing::info!(
             grpc = %grpc_address,
             http = %http_address,
@@ -117,13 +142,9 @@ impl App {
             store,
             shutdown,
             shutdown_grace: config.shutdown_grace,
-            feed: Task::spawn("feed", {
-                let last = last.clone();
-                async move {
-                    feed.run(last).await;
-                    Ok::<(), std::io::Error>(())
-                }
-            }),
+            feed: background.spawn("feed", feed.run(last.clone())),
+            retention: background.spawn("retention", retention.run(last.clone())),
+            _background: background,
             grpc: Task::spawn("gRPC server", grpc),
             http: Task::spawn("HTTP server", http),
             last,
@@ -151,6 +172,7 @@ impl App {
             biased;
             () = self.shutdown.soft().cancelled() => None,
             error = self.feed.died() => Some(error),
+            error = self.retention.died() => Some(error),
             error = self.grpc.died() => Some(error),
             error = self.http.died() => Some(error),
         };
@@ -170,6 +192,7 @@ impl App {
         self.last.cancel();
         let close = async {
             self.feed.ended().await;
+            self.retention.ended().await;
             self.http.ended().await;
             self.store.close().await;
         };
@@ -224,6 +247,49 @@ pub async fn examine_store(data_dir: &Path) -> Result<Option<StoreExamination>, 
             data_dir: data_dir.display().to_string(),
             source,
         })
+}
+
+/// A thread beside those that answer requests: however busy they are, the feed gets its turn, and
+/// whoever is past the staleness bound is so because of the database.
+struct Background {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Background {
+    fn start() -> Result<Self, AppError> {
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("ambit-feed")
+            .enable_all()
+            .build()
+            .map_err(AppError::Thread)?;
+        Ok(Self {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        })
+    }
+
+    fn spawn(&self, part: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Task {
+        let work = async move {
+            work.await;
+            Ok(())
+        };
+        Task {
+            part,
+            handle: self.handle.spawn(work),
+            has_ended: false,
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // Not by its own drop, which waits and so must not happen where requests are answered.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// A part of the server that runs until it is told to end.

@@ -81,6 +81,11 @@ pub const KEYS: &[Key] = &[
         "How often the database is asked for changes",
     ),
     key(
+        "history_retention_s",
+        "86400",
+        "How long changes are kept in steps; who is further behind loads anew",
+    ),
+    key(
         "load_timeout_ms",
         "10000",
         "Longest load of an account; past it those who wait for it fail",
@@ -132,6 +137,7 @@ pub struct Config {
     pub cache_bytes_max: u64,
     pub staleness_bound: Duration,
     pub feed_poll_interval: Duration,
+    pub history_retention: Duration,
     pub load_timeout: Duration,
     pub request_timeout: Duration,
     pub shutdown_grace: Duration,
@@ -257,6 +263,11 @@ impl Config {
             cache_bytes_max: layers.number("cache_bytes_max", 1 << 20, 1 << 50)?,
             staleness_bound: layers.millis("staleness_bound_ms", 100, 600_000)?,
             feed_poll_interval: layers.millis("feed_poll_interval_ms", 1, 60_000)?,
+            history_retention: Duration::from_secs(layers.number(
+                "history_retention_s",
+                60,
+                3_153_600_000,
+            )?),
             load_timeout: layers.millis("load_timeout_ms", 10, 3_600_000)?,
             request_timeout: layers.millis("request_timeout_ms", 10, 3_600_000)?,
             shutdown_grace: layers.millis("shutdown_grace_ms", 100, 3_600_000)?,

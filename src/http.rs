@@ -1,37 +1,49 @@
-//! The HTTP port: `/healthz` and `/readyz`.
+//! The HTTP port: `/healthz`, `/readyz` and `/metrics`.
 //!
 //! Liveness says that the process serves, and nothing else: a database that is away must not get
-//! it restarted. Readiness says that a question would be answered within the staleness bound.
+//! it restarted. Readiness says that a question would be answered within the staleness bound. None
+//! of them asks the database: each answers at once, whatever state that is in.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::feed::FeedStatus;
 use crate::graph_cache::GraphCache;
+use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
+/// The text format of Prometheus.
+const METRICS_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What is told over HTTP; cheap to clone.
 #[derive(Clone)]
-struct Health {
-    graphs: GraphCache,
-    shutdown: Shutdown,
+pub struct Telling {
+    pub graphs: GraphCache,
+    pub feed: Arc<FeedStatus>,
+    pub metrics: Arc<Metrics>,
+    pub shutdown: Shutdown,
 }
 
 /// Serves until told to end, which is after the shutdown has begun: until then whoever asks is
 /// told that this server is on its way out.
 pub async fn serve(
     listener: TcpListener,
-    graphs: GraphCache,
-    shutdown: Shutdown,
+    telling: Telling,
     ending: CancellationToken,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .with_state(Health { graphs, shutdown });
+        .route("/metrics", get(metrics))
+        .with_state(telling);
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
             tracing::debug!(error = %error, "no TCP_NODELAY on an HTTP connection");
@@ -42,10 +54,21 @@ pub async fn serve(
         .await
 }
 
-async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
-    if health.shutdown.has_begun() {
+async fn metrics(State(telling): State<Telling>) -> impl IntoResponse {
+    let Telling {
+        graphs,
+        feed,
+        metrics,
+        ..
+    } = telling;
+    let text = metrics.render(&graphs, &feed).await;
+    ([(header::CONTENT_TYPE, METRICS_FORMAT)], text)
+}
+
+async fn readyz(State(telling): State<Telling>) -> (StatusCode, &'static str) {
+    if telling.shutdown.has_begun() {
         (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
-    } else if health.graphs.is_fresh() {
+    } else if telling.graphs.is_fresh() {
         (StatusCode::OK, "ready\n")
     } else {
         (

@@ -9,6 +9,8 @@ pub mod feed;
 pub mod graph_cache;
 pub mod grpc;
 pub mod http;
+pub mod metrics;
+pub mod retention;
 pub mod revision;
 pub mod shutdown;
 pub mod store;

@@ -118,7 +118,9 @@ fn start_error(error: AppError) -> CliError {
         AppError::Store { .. } => CliError::usage(format!(
             "{error}; see `ambit doctor`, or choose another with --data-dir"
         )),
-        AppError::Died { .. } => CliError::refused(error),
+        AppError::Metrics(_) | AppError::Thread(_) | AppError::Died { .. } => {
+            CliError::refused(error)
+        }
     }
 }
 

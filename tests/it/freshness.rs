@@ -47,6 +47,7 @@ async fn following(data_dir: &Path, limits: CacheLimits) -> (Replica, Following)
         replica.graphs.clone(),
         clock,
         POLL,
+        metrics::Histogram::noop(),
     );
     tokio::spawn(feed.run(ending.clone()));
     (replica, Following(ending))
@@ -176,7 +177,9 @@ async fn a_probe_that_is_silent_or_refused_is_no_reason_to_be_stale() {
     let graphs = GraphCache::new(Arc::clone(&shared), clock.clone(), LIMITS);
     let ending = CancellationToken::new();
     let _feed = Following(ending.clone());
-    tokio::spawn(Feed::new(shared, graphs.clone(), clock, POLL).run(ending));
+    let unmeasured = metrics::Histogram::noop();
+    let feed = Feed::new(shared, graphs.clone(), clock, POLL, unmeasured);
+    tokio::spawn(feed.run(ending));
     let account = id("acme");
     let seen = async || {
         let consistency = Consistency::MinimizeLatency;
