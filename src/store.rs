@@ -247,6 +247,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// A round trip to the database.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Waits for running calls and gives the connections up. Later calls answer
+    /// [`StoreError::Unavailable`].
+    async fn close(&self);
 }
 
 /// What came on a channel of notifications.

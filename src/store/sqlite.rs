@@ -74,13 +74,6 @@ impl SqliteStore {
     pub async fn examine(data_dir: &Path) -> Result<Option<Examination>, StoreError> {
         examine::examine(data_dir).await
     }
-
-    /// Waits for running calls and closes the file, which leaves no write-ahead log behind where
-    /// nobody else has it open. Later calls answer [`StoreError::Unavailable`].
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
 }
 
 #[async_trait]
@@ -233,6 +226,12 @@ impl Store for SqliteStore {
             .await
             .map_err(store_error)?;
         Ok(())
+    }
+
+    /// Leaves no write-ahead log behind where nobody else has the file open.
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }
 

@@ -1,12 +1,10 @@
-//! The end of the process, wanted or not. Each test starts the real binary on a data directory of
-//! its own, talks gRPC to it, and ends it by a signal: SIGKILL in the middle of concurrent writes
+//! The end of the process, wanted or not. Each test starts the real binary on a database of its own, talks gRPC to it, and ends it by a signal: SIGKILL in the middle of concurrent writes
 //! must lose nothing that was acknowledged and leave nothing half written; SIGTERM must let running
 //! calls finish and still end within the grace, whatever a client holds open.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +23,7 @@ use tonic::transport::Channel;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
+use crate::database::Database;
 use crate::directory::{Replica, contact, fresh_graph, id};
 
 /// Longer than anything here takes, so that a hang fails rather than holds up.
@@ -41,13 +40,12 @@ struct Server {
 }
 
 impl Server {
-    fn start(data_dir: &Path, more: &[&str]) -> Self {
+    fn start(database: &Database, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ambit"))
             .args(["serve", "--output", "json", "--log-filter", "warn"])
             .args(["--grpc-address", "127.0.0.1:0"])
             .args(["--http-address", "127.0.0.1:0"])
-            .arg("--data-dir")
-            .arg(data_dir)
+            .args(database.arguments())
             .args(more)
             .stdout(Stdio::piped())
             .spawn()
@@ -199,8 +197,8 @@ async fn case_1_kill_9_in_the_middle_of_writes_loses_nothing_acknowledged_and_le
     const ACKNOWLEDGED_BEFORE_THE_KILL: u64 = 60;
     const ROUNDS: usize = 3;
 
-    let data_dir = tempfile::tempdir().unwrap();
-    let mut server = Server::start(data_dir.path(), &[]);
+    let database = Database::new();
+    let mut server = Server::start(&database, &[]);
     apply(&server.channel().await, vec![put_account()])
         .await
         .unwrap();
@@ -236,7 +234,7 @@ async fn case_1_kill_9_in_the_middle_of_writes_loses_nothing_acknowledged_and_le
         writers.join_all().await;
         unanswered += WRITERS;
 
-        server = Server::start(data_dir.path(), &[]);
+        server = Server::start(&database, &[]);
         until_ready(&server).await;
         // Every token that was given is still good, and so is every write behind it.
         let mut client = DecisionServiceClient::new(server.channel().await);
@@ -248,7 +246,7 @@ async fn case_1_kill_9_in_the_middle_of_writes_loses_nothing_acknowledged_and_le
     }
 
     let acknowledged = acknowledged.lock().await;
-    let store = Replica::open(data_dir.path()).await.store;
+    let store = Replica::open(&database).await.store;
     let (graph, head) = fresh_graph(&store, ACCOUNT).await;
     for name in acknowledged.keys() {
         assert!(graph.user(name).is_some(), "{name} was acknowledged");
@@ -265,7 +263,6 @@ async fn case_1_kill_9_in_the_middle_of_writes_loses_nothing_acknowledged_and_le
     // One revision for the account, one for each write that is there, none in between.
     assert_eq!(head.revision, 1 + whole);
     for revision in 1..=head.revision {
-        use ambit::store::Store as _;
         let nonce = store.nonce_at(&id(ACCOUNT), revision).await.unwrap();
         assert!(nonce.is_some(), "revision {revision} is in the log");
     }
@@ -277,9 +274,9 @@ async fn case_1_kill_9_in_the_middle_of_writes_loses_nothing_acknowledged_and_le
 /// world (an idle connection, a watch, a health watch) does not delay the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn case_18_sigterm_under_load_fails_no_running_call_and_exits_0_within_the_grace() {
-    let data_dir = tempfile::tempdir().unwrap();
+    let database = Database::new();
     let grace = Duration::from_secs(10);
-    let mut server = Server::start(data_dir.path(), &["--shutdown-grace-ms", "10000"]);
+    let mut server = Server::start(&database, &["--shutdown-grace-ms", "10000"]);
     let channel = server.channel().await;
     apply(&channel, vec![put_account(), put_user("sa", true)])
         .await
@@ -372,8 +369,8 @@ async fn hold_a_call_open(server: &Server) -> (tokio::task::JoinHandle<()>, impl
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn case_18_a_call_that_never_ends_is_cut_off_at_the_grace_and_the_exit_is_still_0() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let mut server = Server::start(data_dir.path(), &["--shutdown-grace-ms", "5000"]);
+    let database = Database::new();
+    let mut server = Server::start(&database, &["--shutdown-grace-ms", "5000"]);
     until_ready(&server).await;
     let held = hold_a_call_open(&server).await;
     server.signal(Signal::TERM);
@@ -394,8 +391,8 @@ async fn case_18_a_call_that_never_ends_is_cut_off_at_the_grace_and_the_exit_is_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn case_18_a_second_sigterm_exits_at_once() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let mut server = Server::start(data_dir.path(), &["--shutdown-grace-ms", "60000"]);
+    let database = Database::new();
+    let mut server = Server::start(&database, &["--shutdown-grace-ms", "60000"]);
     until_ready(&server).await;
     let _held = hold_a_call_open(&server).await;
     server.signal(Signal::TERM);
@@ -412,8 +409,8 @@ async fn case_18_a_second_sigterm_exits_at_once() {
 /// Liveness never depends on the database; readiness does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_that_has_just_started_is_alive_and_becomes_ready() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let server = Server::start(data_dir.path(), &[]);
+    let database = Database::new();
+    let server = Server::start(&database, &[]);
     assert_eq!(http_status(server.http, "/healthz").await, "200");
     until_ready(&server).await;
     assert_eq!(http_status(server.http, "/nothing").await, "404");

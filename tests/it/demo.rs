@@ -1,18 +1,16 @@
 //! The demo: what a newcomer sees first.
 
-use std::path::Path;
 use std::process::Command;
 
 use ambit::authz::document::{Cases, parse_file};
 use ambit::authz::model::Timestamp;
 use ambit::demo::DOCUMENTS;
 use serde_json::Value;
-use tempfile::tempdir;
 
-use crate::cli::Server;
+use crate::cli::{Home, Server};
 
-fn start(directory: &Path) -> Server {
-    Server::start_with(directory, &["--demo"])
+fn start(home: &Home) -> Server {
+    Server::start_with(home, &["--demo"])
 }
 
 fn created(server: &Server) -> Vec<(String, bool)> {
@@ -49,8 +47,8 @@ fn commands(server: &Server) -> Vec<String> {
 
 #[test]
 fn each_printed_command_works_when_pasted_and_again_after_a_restart() {
-    let directory = tempdir().unwrap();
-    let server = start(directory.path());
+    let home = Home::new();
+    let server = start(&home);
     let names = ["northwind", "bonbon", "lumen"].map(str::to_owned);
     assert_eq!(created(&server), names.clone().map(|name| (name, true)));
     assert_eq!(commands(&server).len(), 5);
@@ -69,7 +67,7 @@ fn each_printed_command_works_when_pasted_and_again_after_a_restart() {
         .run(["check", "lumen", "olga", "contact.view", "bogdan"])
         .ends(0);
     server.stop();
-    let server = start(directory.path());
+    let server = start(&home);
     assert_eq!(created(&server), names.map(|name| (name, false)));
     server
         .run(["check", "lumen", "olga", "contact.view", "bogdan"])
@@ -113,8 +111,8 @@ fn every_case_of_the_demo_passes_and_each_account_covers_its_seeds() {
 /// The documents are stored as they are tested: a server answers what the cases expect.
 #[test]
 fn an_exported_demo_account_passes_its_own_cases() {
-    let directory = tempdir().unwrap();
-    let server = start(directory.path());
+    let home = Home::new();
+    let server = start(&home);
     for (file, text) in DOCUMENTS {
         let (_, cases) = text.split_once("\ncases:\n").unwrap();
         let account = file.trim_end_matches(".yaml");

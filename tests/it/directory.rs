@@ -2,7 +2,6 @@
 //! seen at once by whoever holds its token.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +16,14 @@ use ambit::clock::{Clock, SystemClock};
 use ambit::directory::{Applied, ApplyChanges, Directory, DirectoryError, Idempotency, WatchEvent};
 use ambit::graph_cache::{CacheLimits, Consistency, GraphCache, ReadError};
 use ambit::revision::{RevisionError, RevisionToken};
-use ambit::store::sqlite::SqliteStore;
 use ambit::store::{Head, Store};
 
-/// One process's view of a data directory: a store, a cache, the use cases. Several of the same
-/// directory are replicas of each other.
+use crate::database::Database;
+
+/// One process's view of a database: a store, a cache, the use cases. Several of the same database
+/// are replicas of each other.
 pub struct Replica {
-    pub store: SqliteStore,
+    pub store: Arc<dyn Store>,
     pub graphs: GraphCache,
     pub directory: Directory,
 }
@@ -35,15 +35,14 @@ pub const LIMITS: CacheLimits = CacheLimits {
 };
 
 impl Replica {
-    pub async fn open(data_dir: &Path) -> Self {
-        Self::with(data_dir, Arc::new(SystemClock::new()), LIMITS).await
+    pub async fn open(database: &Database) -> Self {
+        Self::with(database, Arc::new(SystemClock::new()), LIMITS).await
     }
 
-    pub async fn with(data_dir: &Path, clock: Arc<dyn Clock>, limits: CacheLimits) -> Self {
-        let store = SqliteStore::open(data_dir).await.unwrap();
-        let shared: Arc<dyn Store> = Arc::new(store.clone());
-        let graphs = GraphCache::new(Arc::clone(&shared), Arc::clone(&clock), limits);
-        let directory = Directory::new(shared, graphs.clone(), clock);
+    pub async fn with(database: &Database, clock: Arc<dyn Clock>, limits: CacheLimits) -> Self {
+        let store = database.open().await;
+        let graphs = GraphCache::new(Arc::clone(&store), Arc::clone(&clock), limits);
+        let directory = Directory::new(Arc::clone(&store), graphs.clone(), clock);
         Self {
             store,
             graphs,
@@ -202,7 +201,7 @@ pub fn entities(graph: &AccountGraph) -> Vec<Entity> {
 }
 
 /// A graph built from the store alone, by no cache.
-pub async fn fresh_graph(store: &SqliteStore, account: &str) -> (AccountGraph, Head) {
+pub async fn fresh_graph(store: &Arc<dyn Store>, account: &str) -> (AccountGraph, Head) {
     let mut snapshot = store.snapshot(&id(account), false).await.unwrap().unwrap();
     let mut builder = GraphBuilder::default();
     while let Some(chunk) = snapshot.chunks.recv().await {
@@ -221,15 +220,15 @@ fn idempotent(mut request: ApplyChanges, key: &str, digest: u8) -> ApplyChanges 
     request
 }
 
-async fn replica() -> (tempfile::TempDir, Replica) {
-    let directory = tempfile::tempdir().unwrap();
-    let replica = Replica::open(directory.path()).await;
-    (directory, replica)
+async fn replica() -> (Database, Replica) {
+    let database = Database::new();
+    let replica = Replica::open(&database).await;
+    (database, replica)
 }
 
 #[tokio::test]
 async fn an_account_is_created_once_read_listed_and_deleted() {
-    let (_directory, replica) = replica().await;
+    let (_database, replica) = replica().await;
     let account = id("acme");
     let missing = replica
         .graphs
@@ -290,7 +289,7 @@ async fn an_account_is_created_once_read_listed_and_deleted() {
 
 #[tokio::test]
 async fn a_write_is_seen_at_once_and_answers_the_revision_that_it_made() {
-    let (_directory, replica) = replica().await;
+    let (_database, replica) = replica().await;
     let before = replica.make_account("acme").await;
     let applied = replica
         .apply("acme", vec![grant("u", Some(Level::Everything))])
@@ -310,7 +309,7 @@ async fn a_write_is_seen_at_once_and_answers_the_revision_that_it_made() {
 
 #[tokio::test]
 async fn a_bad_change_writes_nothing_of_the_list() {
-    let (_directory, replica) = replica().await;
+    let (_database, replica) = replica().await;
     let before = replica.make_account("acme").await;
     let changes = vec![put_user("new"), put_contact("c9", &["nobody"])];
     let refused = replica.apply("acme", changes).await;
@@ -338,7 +337,7 @@ async fn a_bad_change_writes_nothing_of_the_list() {
 
 #[tokio::test]
 async fn a_dry_run_plans_and_refuses_as_the_write_would_but_writes_nothing() {
-    let (_directory, replica) = replica().await;
+    let (_database, replica) = replica().await;
     let before = replica.make_account("acme").await;
     let mut dry = request("acme", vec![put_user("new")]);
     dry.dry_run = true;
@@ -355,7 +354,7 @@ async fn a_dry_run_plans_and_refuses_as_the_write_would_but_writes_nothing() {
 
 #[tokio::test]
 async fn the_same_key_writes_once_and_another_body_under_it_is_refused() {
-    let (_directory, replica) = replica().await;
+    let (_database, replica) = replica().await;
     replica.make_account("acme").await;
     let first = idempotent(request("acme", vec![put_user("a")]), "key-1", 1);
     let made = replica
@@ -396,7 +395,7 @@ async fn the_same_key_writes_once_and_another_body_under_it_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn twins_of_one_request_at_once_are_carried_out_once() {
-    let (_directory, replica) = replica().await;
+    let (_database, replica) = replica().await;
     let before = replica.make_account("acme").await;
     let twin = idempotent(request("acme", vec![put_user("a")]), "key", 1);
     let twins: Vec<_> = (0..8)
@@ -419,7 +418,7 @@ async fn twins_of_one_request_at_once_are_carried_out_once() {
 
 #[tokio::test]
 async fn an_expected_revision_that_has_passed_is_refused_and_a_foreign_one_too() {
-    let (_directory, replica) = replica().await;
+    let (_database, replica) = replica().await;
     let head = replica.make_account("acme").await;
     let other = replica.make_account("other").await;
     let mut write = request("acme", vec![put_user("a")]);
@@ -449,9 +448,9 @@ async fn an_expected_revision_that_has_passed_is_refused_and_a_foreign_one_too()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn case_11_writers_of_two_processes_at_once_lose_nothing_and_leave_no_gap() {
-    let directory = tempfile::tempdir().unwrap();
-    let one = Arc::new(Replica::open(directory.path()).await);
-    let two = Arc::new(Replica::open(directory.path()).await);
+    let database = Database::new();
+    let one = Arc::new(Replica::open(&database).await);
+    let two = Arc::new(Replica::open(&database).await);
     let before = one.make_account("acme").await;
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..8 {
@@ -484,7 +483,7 @@ async fn case_11_writers_of_two_processes_at_once_lose_nothing_and_leave_no_gap(
 
 #[tokio::test]
 async fn an_export_is_the_account_whole() {
-    let (_directory, replica) = replica().await;
+    let (_database, replica) = replica().await;
     let head = replica.make_account("acme").await;
     let mut snapshot = replica.directory.export(&id("acme")).await.unwrap();
     assert_eq!(snapshot.head, head);
@@ -502,7 +501,7 @@ async fn an_export_is_the_account_whole() {
 
 #[tokio::test]
 async fn a_watch_gives_every_change_after_its_revision_and_heartbeats_in_between() {
-    let (_directory, replica) = replica().await;
+    let (_database, replica) = replica().await;
     let from = replica.make_account("acme").await;
     replica.apply("acme", vec![put_user("a")]).await.unwrap();
     let after = Some(replica.token("acme", from));
@@ -560,7 +559,7 @@ async fn a_watch_gives_every_change_after_its_revision_and_heartbeats_in_between
 /// back, which a graph can't do in steps, must not be refused for that.
 #[tokio::test]
 async fn a_catalog_that_brings_back_a_type_of_stored_resources_is_taken() {
-    let (directory, replica) = replica().await;
+    let (database, replica) = replica().await;
     replica.make_account("acme").await;
     let email = ResourceKey {
         resource_type: id("email"),
@@ -581,14 +580,8 @@ async fn a_catalog_that_brings_back_a_type_of_stored_resources_is_taken() {
             ..AccountPatch::default()
         })
     };
-    let options =
-        sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("ambit.db"));
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-    sqlx::query("UPDATE account SET catalog = 'ipresso', plan = 'standard'")
-        .execute(&pool)
-        .await
-        .unwrap();
-    pool.close().await;
+    let other = "UPDATE account SET catalog = 'ipresso', plan = 'standard'";
+    assert_eq!(database.execute(other.to_owned()).await, 1);
     let account = id("acme");
     let consistency = Consistency::FullyConsistent;
     let read = replica.graphs.read(&account, &consistency).await.unwrap();

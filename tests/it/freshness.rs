@@ -2,7 +2,6 @@
 //! failures of the store. The faults are real ones (a closed database, rows spoilt by plain SQL, a
 //! store that hangs), and beside each stands the control that shows that it bites.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,12 +12,12 @@ use ambit::clock::{Clock, ManualClock, SystemClock};
 use ambit::feed::Feed;
 use ambit::graph_cache::{CacheLimits, Consistency, GraphCache, ReadError};
 use ambit::revision::{RevisionError, RevisionToken};
-use ambit::store::sqlite::SqliteStore;
 use ambit::store::*;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::database::Database;
 use crate::directory::{
     LIMITS, Replica, contact, enterprise, entities, fresh_graph, grant, id, put_contact, put_team,
     put_user, view,
@@ -38,12 +37,12 @@ impl Drop for Following {
 }
 
 /// A replica with its feed, both on the same clock.
-async fn following(data_dir: &Path, limits: CacheLimits) -> (Replica, Following) {
+async fn following(database: &Database, limits: CacheLimits) -> (Replica, Following) {
     let clock = Arc::new(SystemClock::new());
-    let replica = Replica::with(data_dir, clock.clone(), limits).await;
+    let replica = Replica::with(database, clock.clone(), limits).await;
     let ending = CancellationToken::new();
     let feed = Feed::new(
-        Arc::new(replica.store.clone()),
+        Arc::clone(&replica.store),
         replica.graphs.clone(),
         clock,
         POLL,
@@ -80,9 +79,9 @@ async fn row_4_case_12_a_check_with_the_token_of_a_write_is_never_stale() {
     const READERS_A_WRITER: usize = 2;
     const WRITES: usize = 25;
 
-    let data_dir = tempfile::tempdir().unwrap();
-    let writing = Arc::new(Replica::open(data_dir.path()).await);
-    let reading = Arc::new(Replica::open(data_dir.path()).await);
+    let database = Database::new();
+    let writing = Arc::new(Replica::open(&database).await);
+    let reading = Arc::new(Replica::open(&database).await);
     writing.make_account("acme").await;
     let users = (0..WRITERS).map(|n| put_user(&format!("w{n}"))).collect();
     let start = writing.apply("acme", users).await.unwrap().head.unwrap();
@@ -134,9 +133,9 @@ async fn row_4_case_12_a_check_with_the_token_of_a_write_is_never_stale() {
 /// Without a token, a write of another process is seen by polling, well within the bound.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_write_of_another_process_is_seen_within_the_staleness_bound() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let (reading, _feed) = following(data_dir.path(), LIMITS).await;
-    let writing = Replica::open(data_dir.path()).await;
+    let database = Database::new();
+    let (reading, _feed) = following(&database, LIMITS).await;
+    let writing = Replica::open(&database).await;
     writing.make_account("acme").await;
     writing.make_account("idle").await;
     let mut slowest = Duration::ZERO;
@@ -167,10 +166,10 @@ async fn a_write_of_another_process_is_seen_within_the_staleness_bound() {
 /// And while no probe is to be had at all, nobody is told that the picture is fresh.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_probe_that_is_silent_or_refused_is_no_reason_to_be_stale() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let writing = Replica::open(data_dir.path()).await;
+    let database = Database::new();
+    let writing = Replica::open(&database).await;
     writing.make_account("acme").await;
-    let (store, hold) = HeldStore::open(data_dir.path()).await;
+    let (store, hold) = HeldStore::open(&database).await;
     hold.send_replace(Hold::Probes);
     let clock = Arc::new(SystemClock::new());
     let shared: Arc<dyn Store> = Arc::new(store);
@@ -212,9 +211,9 @@ async fn a_probe_that_is_silent_or_refused_is_no_reason_to_be_stale() {
 /// Deleting an account, and making it again under the same id, reaches the other process too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_deleted_account_is_gone_and_one_made_again_has_another_history() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let (reading, _feed) = following(data_dir.path(), LIMITS).await;
-    let writing = Replica::open(data_dir.path()).await;
+    let database = Database::new();
+    let (reading, _feed) = following(&database, LIMITS).await;
+    let writing = Replica::open(&database).await;
     let first = writing.make_account("acme").await;
     let old_token = writing.token("acme", first);
     read(&reading, "acme", Consistency::AtLeastAsFresh(old_token))
@@ -254,9 +253,9 @@ async fn a_deleted_account_is_gone_and_one_made_again_has_another_history() {
 /// get anything older than they ask for.
 #[tokio::test]
 async fn case_2_after_a_store_failure_reads_end_exactly_at_the_staleness_bound() {
-    let data_dir = tempfile::tempdir().unwrap();
+    let database = Database::new();
     let clock = Arc::new(ManualClock::at(SystemClock::new().now()));
-    let replica = Replica::with(data_dir.path(), clock.clone(), LIMITS).await;
+    let replica = Replica::with(&database, clock.clone(), LIMITS).await;
     let head = replica.make_account("acme").await;
     let reached = replica.token("acme", head);
     let ahead = replica.token(
@@ -309,8 +308,8 @@ async fn the_feed_keeps_a_quiet_account_fresh_until_the_store_is_gone() {
         staleness_bound: Duration::from_millis(300),
         ..LIMITS
     };
-    let data_dir = tempfile::tempdir().unwrap();
-    let (replica, _feed) = following(data_dir.path(), limits).await;
+    let database = Database::new();
+    let (replica, _feed) = following(&database, limits).await;
     replica.make_account("acme").await;
     let loads = replica.graphs.loads_begun();
     let quiet = SystemClock::new();
@@ -338,12 +337,12 @@ async fn the_feed_keeps_a_quiet_account_fresh_until_the_store_is_gone() {
 /// reliability.md case 14 and 34 in small: what a token may not open.
 #[tokio::test]
 async fn tokens_of_other_accounts_databases_and_histories_are_refused_each_for_its_reason() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let replica = Replica::open(data_dir.path()).await;
+    let database = Database::new();
+    let replica = Replica::open(&database).await;
     let head = replica.make_account("acme").await;
     replica.make_account("other").await;
-    let elsewhere_dir = tempfile::tempdir().unwrap();
-    let elsewhere = Replica::open(elsewhere_dir.path()).await;
+    let elsewhere_database = Database::new();
+    let elsewhere = Replica::open(&elsewhere_database).await;
     let foreign = elsewhere.make_account("acme").await;
 
     let named = |revision: u64, nonce: Nonce| replica.token("acme", Head { revision, nonce });
@@ -402,18 +401,14 @@ async fn tokens_of_other_accounts_databases_and_histories_are_refused_each_for_i
 /// A copy of the file that goes on by itself has the same epoch and the same numbers: the nonce of
 /// each revision tells the two histories apart, in both directions.
 #[tokio::test]
-async fn tokens_of_a_forked_copy_of_the_file_are_refused() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let original = Replica::open(data_dir.path()).await;
+async fn tokens_of_a_forked_copy_of_the_database_are_refused() {
+    let database = Database::new();
+    let original = Replica::open(&database).await;
     let common = original.make_account("acme").await;
     original.store.close().await;
-    let copy_dir = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(data_dir.path()).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), copy_dir.path().join(file.file_name())).unwrap();
-    }
-    let original = Replica::open(data_dir.path()).await;
-    let copy = Replica::open(copy_dir.path()).await;
+    let copy_database = database.copy();
+    let original = Replica::open(&database).await;
+    let copy = Replica::open(&copy_database).await;
     let in_original = original.apply("acme", vec![put_user("a")]).await.unwrap();
     let in_copy = copy.apply("acme", vec![put_user("b")]).await.unwrap();
     let (in_original, in_copy) = (in_original.head.unwrap(), in_copy.head.unwrap());
@@ -441,12 +436,9 @@ async fn tokens_of_a_forked_copy_of_the_file_are_refused() {
 /// reliability.md case 23: however many ask first, one load is done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn case_23_all_first_readers_of_an_account_share_one_load() {
-    let data_dir = tempfile::tempdir().unwrap();
-    Replica::open(data_dir.path())
-        .await
-        .make_account("acme")
-        .await;
-    let (store, hold) = HeldStore::open(data_dir.path()).await;
+    let database = Database::new();
+    Replica::open(&database).await.make_account("acme").await;
+    let (store, hold) = HeldStore::open(&database).await;
     let graphs = cache(store, LIMITS);
     hold.send_replace(Hold::Snapshots);
     let readers: Vec<_> = (0..1_000).map(|_| spawn_read(&graphs, "acme")).collect();
@@ -471,12 +463,9 @@ async fn case_23_all_first_readers_of_an_account_share_one_load() {
 /// reliability.md section 1 (SpiceDB #3142): one hung database call must not pin every caller.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_load_that_hangs_fails_its_waiters_in_time_and_the_next_one_begins_anew() {
-    let data_dir = tempfile::tempdir().unwrap();
-    Replica::open(data_dir.path())
-        .await
-        .make_account("acme")
-        .await;
-    let (store, hold) = HeldStore::open(data_dir.path()).await;
+    let database = Database::new();
+    Replica::open(&database).await.make_account("acme").await;
+    let (store, hold) = HeldStore::open(&database).await;
     let limits = CacheLimits {
         load_timeout: Duration::from_millis(200),
         ..LIMITS
@@ -514,24 +503,16 @@ async fn a_load_that_hangs_fails_its_waiters_in_time_and_the_next_one_begins_ane
 /// accounts never notice.
 #[tokio::test]
 async fn a_load_that_fails_is_not_remembered() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let writing = Replica::open(data_dir.path()).await;
+    let database = Database::new();
+    let writing = Replica::open(&database).await;
     writing.make_account("acme").await;
     writing.make_account("other").await;
-    let plan = async |plan: &'static str| {
-        let options =
-            sqlx::sqlite::SqliteConnectOptions::new().filename(data_dir.path().join("ambit.db"));
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        let done = sqlx::query("UPDATE account SET plan = ?1 WHERE account_id = 'acme'")
-            .bind(plan)
-            .execute(&pool)
-            .await
-            .unwrap();
-        assert_eq!(done.rows_affected(), 1);
-        pool.close().await;
+    let plan = async |plan: &str| {
+        let sql = format!("UPDATE account SET plan = '{plan}' WHERE account_id = 'acme'");
+        assert_eq!(database.execute(sql).await, 1);
     };
     plan("no-such-plan").await;
-    let replica = Replica::open(data_dir.path()).await;
+    let replica = Replica::open(&database).await;
     for _ in 0..2 {
         let failed = read(&replica, "acme", Consistency::MinimizeLatency).await;
         assert!(matches!(failed, Err(ReadError::Graph(_))), "{failed:?}");
@@ -555,13 +536,13 @@ async fn a_load_that_fails_is_not_remembered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_cache_keeps_to_its_bytes_and_an_evicted_account_comes_back_current() {
     const ACCOUNTS: usize = 200;
-    let data_dir = tempfile::tempdir().unwrap();
-    let writing = Replica::open(data_dir.path()).await;
+    let database = Database::new();
+    let writing = Replica::open(&database).await;
     let limits = CacheLimits {
         bytes_max: 1 << 16,
         ..LIMITS
     };
-    let (reading, _feed) = following(data_dir.path(), limits).await;
+    let (reading, _feed) = following(&database, limits).await;
     for n in 0..ACCOUNTS {
         let created = writing
             .directory
@@ -595,9 +576,9 @@ async fn the_cache_keeps_to_its_bytes_and_an_evicted_account_comes_back_current(
 async fn an_account_followed_change_by_change_equals_a_fresh_load() {
     const SEED: u64 = 0x5eed_2026;
     println!("seed {SEED:#x}");
-    let data_dir = tempfile::tempdir().unwrap();
-    let writing = Replica::open(data_dir.path()).await;
-    let following = Replica::open(data_dir.path()).await;
+    let database = Database::new();
+    let writing = Replica::open(&database).await;
+    let following = Replica::open(&database).await;
     writing.make_account("acme").await;
     read(&following, "acme", Consistency::MinimizeLatency)
         .await
@@ -722,14 +703,14 @@ impl ChangeProbe for SilentProbe {
 
 /// The embedded store behind a valve. Everything that it answers is the store's own answer.
 struct HeldStore {
-    store: SqliteStore,
+    store: Arc<dyn Store>,
     hold: watch::Receiver<Hold>,
 }
 
 impl HeldStore {
-    async fn open(data_dir: &Path) -> (Self, watch::Sender<Hold>) {
+    async fn open(database: &Database) -> (Self, watch::Sender<Hold>) {
         let (sender, hold) = watch::channel(Hold::Nothing);
-        let store = SqliteStore::open(data_dir).await.unwrap();
+        let store = database.open().await;
         (Self { store, hold }, sender)
     }
 
@@ -838,5 +819,9 @@ impl Store for HeldStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.store.ping().await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
     }
 }

@@ -12,6 +12,7 @@ mod change_lists;
 mod cli;
 mod conformance_sqlite;
 mod crash;
+mod database;
 mod demo;
 mod directory;
 mod documentation;

@@ -11,12 +11,13 @@ use ambit::authz::model::{
 };
 use ambit::directory::DirectoryError;
 use ambit::graph_cache::Consistency;
-use ambit::store::{Head, Store};
+use ambit::store::Head;
 use proptest::collection::vec;
 use proptest::strategy::Strategy;
 
 use super::lists::{bare, mixed, put};
 use super::{account, after, for_all, planned, resource_key, resource_patch, state, user_patch};
+use crate::database::Database;
 use crate::directory::{Replica, fresh_graph, id, put_team};
 
 const STORED_CASES: u32 = 24;
@@ -25,13 +26,13 @@ const STORED_CASES: u32 = 24;
 struct Account {
     replica: Replica,
     name: String,
-    _data: tempfile::TempDir,
+    _data: Database,
 }
 
 impl Account {
     async fn open(plan: &str, changes: Vec<Change>) -> Self {
-        let data = tempfile::tempdir().expect("a directory");
-        let replica = Replica::open(data.path()).await;
+        let data = Database::new();
+        let replica = Replica::open(&data).await;
         let this = Self {
             replica,
             name: "acme".to_owned(),
@@ -177,8 +178,8 @@ fn object_grant(user: &str, key: &str) -> Change {
 #[test]
 fn random_lists_are_stored_as_they_were_planned() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let data = tempfile::tempdir().expect("a directory");
-    let replica = runtime.block_on(Replica::open(data.path()));
+    let data = Database::new();
+    let replica = runtime.block_on(Replica::open(&data));
     let serial = Cell::new(0);
     let lists = (
         bare(),

@@ -1,10 +1,9 @@
 //! `ambit bench`: figures beside the ceiling, after the answers were found right.
 
 use serde_json::Value;
-use tempfile::tempdir;
 
 use super::account::ACME;
-use super::program::{Server, ambit, run};
+use super::program::{Home, Server, ambit, run};
 
 fn assert_figures(report: &Value) {
     let measurements = report["measurements"].as_array().unwrap();
@@ -62,8 +61,8 @@ fn a_generated_account_is_verified_and_measured() {
 
 #[test]
 fn an_account_of_a_server_is_measured_too() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let mut bench = ambit(["bench", "--account", "acme", "--question", "contact.view"]);
     bench.args(["--server", &server.url, "--rounds", "1", "--streams", "1"]);

@@ -8,6 +8,32 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::database::Database;
+
+/// A directory to work in and an empty database to serve.
+pub struct Home {
+    directory: TempDir,
+    database: Database,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            database: Database::new(),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The arguments of a command that lead to the database.
+    pub fn database(&self) -> [&str; 2] {
+        self.database.arguments()
+    }
+}
+
 /// How a run of the binary ended.
 #[derive(Debug)]
 pub struct Ran {
@@ -94,22 +120,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// With a data directory of its own, which goes with the test's.
-    pub fn start(directory: &TempDir) -> Self {
-        Self::start_with(directory.path(), &[])
+    pub fn start(home: &Home) -> Self {
+        Self::start_with(home, &[])
     }
 
-    pub fn start_with(directory: &Path, more: &[&str]) -> Self {
-        let data_dir = directory.join("data");
+    pub fn start_with(home: &Home, more: &[&str]) -> Self {
         let mut command = ambit(["serve", "--output", "json"]);
         command
             .args(["--grpc-address", "127.0.0.1:0"])
             .args(["--http-address", "127.0.0.1:0"])
             .args(["--log-filter", "warn"])
-            .arg("--data-dir")
-            .arg(data_dir)
+            .args(home.database())
             .args(more)
-            .current_dir(directory)
+            .current_dir(home.path())
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

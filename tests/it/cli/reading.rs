@@ -4,15 +4,14 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use serde_json::json;
-use tempfile::tempdir;
 
 use super::account::{ACME, large};
-use super::program::{Server, ambit, run};
+use super::program::{Home, Server, ambit, run};
 
 #[test]
 fn check_ends_with_0_for_allow_and_1_for_deny() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
 
     let allow = server
@@ -47,8 +46,8 @@ fn check_ends_with_0_for_allow_and_1_for_deny() {
 
 #[test]
 fn at_moves_the_clock_of_expiries() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let at = |time: &str| {
         let arguments = ["check", "acme", "ex1", "contact.export", "--at", time];
@@ -60,8 +59,8 @@ fn at_moves_the_clock_of_expiries() {
 
 #[test]
 fn every_failure_has_its_status_and_one_line_that_says_what_to_do() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let check = |question: &str| server.run(["check", "acme", "de1", question]);
 
@@ -123,8 +122,8 @@ fn every_failure_has_its_status_and_one_line_that_says_what_to_do() {
 
 #[test]
 fn a_revision_that_apply_printed_is_seen_by_the_next_question() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let change = "account: acme\nusers: [{id: no1, grants: {contact.view: everything}}]\n";
     let revision = server.apply(change);
@@ -164,8 +163,8 @@ fn a_revision_that_apply_printed_is_seen_by_the_next_question() {
 
 #[test]
 fn list_who_and_explain_agree_with_check() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
 
     let list = server.run(["list", "acme", "de1", "contact.view"]).ends(0);
@@ -221,8 +220,8 @@ fn list_who_and_explain_agree_with_check() {
 
 #[test]
 fn filter_keeps_the_allowed_ids_in_their_order() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let filter = ["filter", "acme", "de1", "contact.view"];
     let ids = "c3\nc 2\n\nc1\r\nnone\nc3";
@@ -252,8 +251,8 @@ fn filter_keeps_the_allowed_ids_in_their_order() {
 
 #[test]
 fn filter_answers_while_ids_still_come() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let mut child = server
         .command(["filter", "acme", "de1", "contact.view"])
@@ -277,8 +276,8 @@ fn filter_answers_while_ids_still_come() {
 
 #[test]
 fn batch_check_takes_words_and_objects_and_answers_in_order() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let lines = concat!(
         "de1 contact.view c1\n",
@@ -325,8 +324,8 @@ fn batch_check_takes_words_and_objects_and_answers_in_order() {
 
 #[test]
 fn a_batch_beyond_the_limit_of_a_request_is_asked_in_several() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let lines: String = (0..25_001)
         .map(|index| match index % 2 {
@@ -346,8 +345,8 @@ fn a_batch_beyond_the_limit_of_a_request_is_asked_in_several() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(&large(20_000));
     for format in ["human", "json"] {
         let mut child = server
@@ -371,8 +370,8 @@ fn a_reader_that_goes_away_is_no_error() {
 
 #[test]
 fn an_answer_that_cannot_be_written_is_an_error() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let full = std::fs::File::options()
         .write(true)
@@ -392,8 +391,8 @@ fn an_answer_that_cannot_be_written_is_an_error() {
 
 #[test]
 fn nothing_is_coloured_for_a_program() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     for (name, value) in [("NO_COLOR", "1"), ("CLICOLOR", "1")] {
         let mut check = server.command(["check", "acme", "eu1", "contact.view", "c1"]);

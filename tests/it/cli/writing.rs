@@ -3,15 +3,14 @@
 use std::fs;
 
 use serde_json::Value;
-use tempfile::tempdir;
 
 use super::account::ACME;
-use super::program::{Server, ambit, run, run_with_input};
+use super::program::{Home, Server, ambit, run, run_with_input};
 
 #[test]
 fn apply_prints_what_it_did_and_applying_again_changes_nothing() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     let document = "account: a\ncatalog: brevo\nplan: free\nusers: [{id: u}]\n";
     let first = server.run_with_input(["apply", "-"], document).ends(0);
     assert!(
@@ -29,10 +28,10 @@ fn apply_prints_what_it_did_and_applying_again_changes_nothing() {
 
 #[test]
 fn nothing_is_written_where_one_of_the_files_is_not_valid() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
-    let good = directory.path().join("good.yaml");
-    let bad = directory.path().join("bad.yaml");
+    let home = Home::new();
+    let server = Server::start(&home);
+    let good = home.path().join("good.yaml");
+    let bad = home.path().join("bad.yaml");
     fs::write(&good, "account: good\ncatalog: brevo\nplan: free\n").unwrap();
     for (text, place) in [
         (
@@ -58,15 +57,15 @@ fn nothing_is_written_where_one_of_the_files_is_not_valid() {
         check.ends(4).complains("ACCOUNT_NOT_FOUND");
     }
     let mut apply = server.command(["apply"]);
-    run(apply.arg(&good).arg(directory.path().join("absent.yaml")))
+    run(apply.arg(&good).arg(home.path().join("absent.yaml")))
         .ends(2)
         .complains("absent.yaml");
 }
 
 #[test]
 fn a_dry_run_tells_and_writes_nothing() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let change = "account: acme\nusers: [{id: new}, {id: no1, main_team: de}]\n";
     let dry = server
@@ -87,8 +86,8 @@ fn a_dry_run_tells_and_writes_nothing() {
 
 #[test]
 fn prune_removes_what_the_document_does_not_name() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let smaller = ACME.replace("  - {id: no1}\n", "");
     let without = server.run_with_input(["apply", "-"], &smaller).ends(0);
@@ -114,8 +113,8 @@ fn prune_removes_what_the_document_does_not_name() {
 
 #[test]
 fn an_export_applied_into_an_empty_store_gives_an_equal_account() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     let exported = server.run(["export", "acme"]).ends(0).stdout;
     let as_json = server
@@ -124,50 +123,47 @@ fn an_export_applied_into_an_empty_store_gives_an_equal_account() {
         .stdout;
     assert_eq!(as_json.lines().count(), 1);
 
-    let other = directory.path().join("other");
-    let mut apply = ambit(["apply", "-", "--data-dir"]);
-    run_with_input(apply.arg(&other), &exported).ends(0);
-    let mut export = ambit(["export", "acme", "--data-dir"]);
-    let again = run(export.arg(&other)).ends(0).stdout;
-    assert_eq!(again, exported);
+    let other = Home::new();
+    run_with_input(ambit(["apply", "-"]).args(other.database()), &exported).ends(0);
+    let again = run(ambit(["export", "acme"]).args(other.database())).ends(0);
+    assert_eq!(again.stdout, exported);
 
     // The JSON form is a document as well.
-    let third = directory.path().join("third");
-    let mut apply = ambit(["apply", "-", "--data-dir"]);
-    run_with_input(apply.arg(&third), &as_json).ends(0);
-    let mut export = ambit(["export", "acme", "--data-dir"]);
-    assert_eq!(run(export.arg(&third)).ends(0).stdout, exported);
+    let third = Home::new();
+    run_with_input(ambit(["apply", "-"]).args(third.database()), &as_json).ends(0);
+    let again = run(ambit(["export", "acme"]).args(third.database())).ends(0);
+    assert_eq!(again.stdout, exported);
 }
 
 /// C12: walls that the present plan would not let be raised any more are exported and come back.
 #[test]
 fn a_downgraded_account_is_exported_in_two_documents_that_apply_takes() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(
         "account: acme\ncatalog: hubspot\nplan: enterprise\nteams: [{id: de}]\nresources: [{type: email, id: e1, assigned_to: [team:de]}]\n",
     );
     server.apply("account: acme\nplan: starter\n");
     let exported = server.run(["export", "acme"]).ends(0).stdout;
     assert_eq!(exported.matches("account: acme").count(), 2, "{exported}");
-    let other = directory.path().join("other");
+    let other = Home::new();
     for prune in [&[] as &[&str], &["--prune"]] {
-        let mut apply = ambit(["apply", "-", "--data-dir"]);
-        run_with_input(apply.arg(&other).args(prune), &exported).ends(0);
-        let mut export = ambit(["export", "acme", "--data-dir"]);
-        assert_eq!(run(export.arg(&other)).ends(0).stdout, exported);
+        let mut apply = ambit(["apply", "-"]);
+        run_with_input(apply.args(other.database()).args(prune), &exported).ends(0);
+        let again = run(ambit(["export", "acme"]).args(other.database())).ends(0);
+        assert_eq!(again.stdout, exported);
     }
 }
 
 #[test]
 fn a_store_is_written_beside_the_server_that_runs_on_it() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
     server.run(["check", "acme", "no1", "contact.view"]).ends(1);
     let change = "account: acme\nusers: [{id: no1, grants: {contact.view: everything}}]\n";
-    let mut apply = ambit(["apply", "-", "--output", "json", "--data-dir"]);
-    let ran = run_with_input(apply.arg(directory.path().join("data")), change).ends(0);
+    let mut apply = ambit(["apply", "-", "--output", "json"]);
+    let ran = run_with_input(apply.args(home.database()), change).ends(0);
     let answer = ran.json();
     let revision = answer["accounts"][0]["revision"].as_str().unwrap();
     let fresh = [
@@ -183,8 +179,8 @@ fn a_store_is_written_beside_the_server_that_runs_on_it() {
 
 #[test]
 fn places_that_are_none_are_refused() {
-    let directory = tempdir().unwrap();
-    let absent = directory.path().join("absent");
+    let home = Home::new();
+    let absent = home.path().join("absent");
     let mut export = ambit(["export", "acme", "--data-dir"]);
     run(export.arg(&absent)).ends(2).complains("absent");
     assert!(!absent.exists(), "an export makes no store");
@@ -198,21 +194,18 @@ fn places_that_are_none_are_refused() {
         .ends(2)
         .complains("PostgreSQL comes with a later version");
     let mut serve = ambit(["serve", "--database-url", "postgres://localhost/ambit"]);
-    run(serve.current_dir(directory.path()))
+    run(serve.current_dir(home.path()))
         .ends(2)
         .complains("PostgreSQL");
 }
 
 #[test]
 fn the_doctor_finds_nothing_with_a_server_that_runs() {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACME);
-    let mut doctor = server.command(["doctor", "--output", "json", "--data-dir"]);
-    let ran = run(doctor
-        .arg(directory.path().join("data"))
-        .current_dir(directory.path()))
-    .ends(0);
+    let mut doctor = server.command(["doctor", "--output", "json"]);
+    let ran = run(doctor.args(home.database()).current_dir(home.path())).ends(0);
     let answer = ran.json();
     assert_eq!(answer["problems"], 0);
     for check in [
@@ -234,8 +227,8 @@ fn the_doctor_finds_nothing_with_a_server_that_runs() {
 
 #[test]
 fn the_doctor_says_what_to_do_about_each_problem() {
-    let directory = tempdir().unwrap();
-    let data = directory.path().join("data");
+    let home = Home::new();
+    let data = home.path().join("data");
     fs::create_dir(&data).unwrap();
     fs::write(
         data.join("ambit.db"),
@@ -250,7 +243,7 @@ fn the_doctor_says_what_to_do_about_each_problem() {
         "127.0.0.1:1",
         "--data-dir",
     ]);
-    let ran = run(doctor.arg(&data).current_dir(directory.path())).ends(1);
+    let ran = run(doctor.arg(&data).current_dir(home.path())).ends(1);
     let answer = ran.json();
     let findings = answer["findings"].as_array().unwrap();
     for check in ["database", "server"] {
@@ -268,6 +261,6 @@ fn the_doctor_says_what_to_do_about_each_problem() {
         "--cache-bytes-max",
         "some",
     ]);
-    let ran = run(doctor.current_dir(directory.path())).ends(1);
+    let ran = run(doctor.current_dir(home.path())).ends(1);
     assert!(ran.stdout.contains("--cache-bytes-max"), "{ran:?}");
 }

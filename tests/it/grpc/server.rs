@@ -13,7 +13,6 @@ use ambit::grpc::wire;
 use ambit::grpc::wire::decision_service_client::DecisionServiceClient;
 use ambit::grpc::wire::directory_service_client::DirectoryServiceClient;
 use ambit::shutdown::Shutdown;
-use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -21,20 +20,22 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::database::Database;
+
 pub struct TestServer {
     pub channel: Channel,
     pub shutdown: Shutdown,
     running: JoinHandle<()>,
-    _data_dir: TempDir,
+    _database: Database,
 }
 
 impl TestServer {
     /// Answers when the server says that it serves.
     pub async fn start() -> Self {
-        let data_dir = tempfile::tempdir().unwrap();
+        let database = Database::new();
         let flags = BTreeMap::from(
             [
-                ("data_dir", data_dir.path().to_str().unwrap()),
+                database.setting(),
                 ("grpc_address", "127.0.0.1:0"),
                 ("http_address", "127.0.0.1:0"),
             ]
@@ -56,7 +57,7 @@ impl TestServer {
             channel,
             shutdown,
             running,
-            _data_dir: data_dir,
+            _database: database,
         };
         server.wait_until_serving().await;
         server

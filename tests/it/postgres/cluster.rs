@@ -245,6 +245,11 @@ impl Database {
         }
     }
 
+    /// Another with the same in it; nobody may be connected to this one.
+    pub fn copy(&self) -> Self {
+        Self::of(&self.name)
+    }
+
     pub fn url(&self) -> &str {
         &self.url
     }

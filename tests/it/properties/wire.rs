@@ -14,7 +14,6 @@ use ambit::clock::SystemClock;
 use ambit::config::Config;
 use ambit::grpc::wire::{self, consistency::Requirement};
 use ambit::shutdown::Shutdown;
-use ambit::store::sqlite::SqliteStore;
 use ambit::store::{Store, Write};
 use prost_types::Timestamp as WireTime;
 use tonic::transport::Channel;
@@ -22,6 +21,7 @@ use tonic::transport::Channel;
 use super::storable::{difference, storable};
 use super::worlds::{CatalogCase, Maker, RESOURCES, USERS, catalog_of, id};
 use super::{build, catalogs, described, seeds, targets};
+use crate::database::Database;
 use crate::oracle::{Answer, World};
 
 type Client = wire::decision_service_client::DecisionServiceClient<Channel>;
@@ -494,20 +494,18 @@ async fn list(
 /// A server on a directory of its own, with a client and a second writer on its file.
 struct Running {
     client: Client,
-    writer: SqliteStore,
+    writer: Arc<dyn Store>,
     shutdown: Shutdown,
     ended: tokio::task::JoinHandle<()>,
-    _directory: tempfile::TempDir,
+    _database: Database,
 }
 
 impl Running {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let database = Database::new();
+        let (setting, place) = database.setting();
         let flags = BTreeMap::from([
-            (
-                "data_dir".to_owned(),
-                directory.path().to_str().expect("a path").to_owned(),
-            ),
+            (setting.to_owned(), place.to_owned()),
             ("grpc_address".to_owned(), "127.0.0.1:0".to_owned()),
             ("http_address".to_owned(), "127.0.0.1:0".to_owned()),
         ]);
@@ -520,16 +518,14 @@ impl Running {
             .await
             .expect("a connection")
             .max_decoding_message_size(64 << 20);
-        let writer = SqliteStore::open(directory.path())
-            .await
-            .expect("the store");
+        let writer = database.open().await;
         let ended = tokio::spawn(async move { app.run().await.expect("a clean end") });
         Self {
             client,
             writer,
             shutdown,
             ended,
-            _directory: directory,
+            _database: database,
         }
     }
 
@@ -549,7 +545,6 @@ impl Running {
 
     async fn stop(self) {
         drop(self.client);
-        self.writer.close().await;
         self.shutdown.begin();
         self.ended.await.expect("the server ends");
     }
