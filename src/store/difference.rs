@@ -1,6 +1,6 @@
 //! What a write has to change: the rows in which the touched entities differ from what is stored.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::StoreError;
 use super::kinds::parents_first;
@@ -41,8 +41,7 @@ pub(super) fn wanted<'a>(
     Ok(wanted)
 }
 
-/// The rows to write, by table. Rows are written table by table in the order of [`Table`]: what
-/// others refer to first.
+/// The rows to write, by table.
 #[derive(Default)]
 pub(super) struct Difference {
     /// Teams that stand somewhere before their parent is set: those that move, so that no order of
@@ -50,7 +49,8 @@ pub(super) struct Difference {
     pub(super) loosened: Vec<String>,
     /// Rows of entities that stay, but without them.
     pub(super) removed: BTreeMap<Table, Vec<String>>,
-    /// Rows of entities that are there, and all teams; to be put before those that are created.
+    /// Rows of entities that are there, and all teams; of each table they are put before those that
+    /// are created.
     pub(super) put: BTreeMap<Table, Vec<String>>,
     /// Rows of entities that are not there yet: nothing to put them over.
     pub(super) created: BTreeMap<Table, Vec<String>>,
@@ -59,6 +59,15 @@ pub(super) struct Difference {
 }
 
 impl Difference {
+    /// Tables with rows to put, in the order in which they can be put: what others refer to first.
+    pub(super) fn tables_put(&self) -> BTreeSet<Table> {
+        self.put
+            .keys()
+            .chain(self.created.keys())
+            .copied()
+            .collect()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }

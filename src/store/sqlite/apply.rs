@@ -118,9 +118,10 @@ async fn write_difference(
         execute(connection, remove_sql(*table), account, rows).await?;
     }
     execute(connection, loosen, account, &difference.loosened).await?;
-    for rows in [&difference.put, &difference.created] {
-        for (table, rows) in rows {
-            execute(connection, put_sql(*table), account, rows).await?;
+    for table in difference.tables_put() {
+        for rows in [&difference.put, &difference.created] {
+            let rows = rows.get(&table).map(Vec::as_slice).unwrap_or_default();
+            execute(connection, put_sql(table), account, rows).await?;
         }
     }
     // What refers to others goes first, so that little is left to cascade.
