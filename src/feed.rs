@@ -65,6 +65,7 @@ pub struct FeedStatus {
     reconnects: AtomicU64,
     notifications: AtomicU64,
     foreign: AtomicU64,
+    passes: AtomicU64,
     failed_passes: AtomicU64,
     /// The bits of an `f64`; not a number where it is not known.
     queue_usage: AtomicU64,
@@ -146,6 +147,7 @@ impl Default for FeedStatus {
             reconnects: AtomicU64::new(0),
             notifications: AtomicU64::new(0),
             foreign: AtomicU64::new(0),
+            passes: AtomicU64::new(0),
             failed_passes: AtomicU64::new(0),
             queue_usage: AtomicU64::new(f64::NAN.to_bits()),
         }
@@ -174,6 +176,11 @@ impl FeedStatus {
     /// Notifications that were none of Ambit's.
     pub fn foreign(&self) -> u64 {
         self.foreign.load(Ordering::SeqCst)
+    }
+
+    /// Passes of the poll that succeeded.
+    pub fn passes(&self) -> u64 {
+        self.passes.load(Ordering::SeqCst)
     }
 
     /// Passes of the poll that the database refused or did not answer in time.

@@ -34,6 +34,7 @@ struct FeedMetrics {
     by_notify: Gauge,
     by_poll: Gauge,
     reconnects: Counter,
+    passes: Counter,
     failed_passes: Counter,
     notifications: Counter,
     foreign: Counter,
@@ -107,6 +108,10 @@ impl FeedMetrics {
             "Channels of notifications that were given up, and attempts at one that failed"
         );
         describe_counter!(
+            "ambit_feed_passes_total",
+            "Passes of the poll that succeeded"
+        );
+        describe_counter!(
             "ambit_feed_failed_passes_total",
             "Passes of the poll that the database refused or did not answer in time"
         );
@@ -123,6 +128,7 @@ impl FeedMetrics {
             by_notify: gauge!("ambit_feed_mode", "mode" => "notify"),
             by_poll: gauge!("ambit_feed_mode", "mode" => "poll"),
             reconnects: counter!("ambit_feed_reconnects_total"),
+            passes: counter!("ambit_feed_passes_total"),
             failed_passes: counter!("ambit_feed_failed_passes_total"),
             notifications: counter!("ambit_feed_notifications_total", "of" => "account"),
             foreign: counter!("ambit_feed_notifications_total", "of" => "foreign"),
@@ -138,6 +144,7 @@ impl FeedMetrics {
         self.by_notify.set(f64::from(u8::from(listens)));
         self.by_poll.set(f64::from(u8::from(!listens)));
         self.reconnects.absolute(feed.reconnects());
+        self.passes.absolute(feed.passes());
         self.failed_passes.absolute(feed.failed_passes());
         self.notifications.absolute(feed.notifications());
         self.foreign.absolute(feed.foreign());

@@ -98,10 +98,9 @@ impl Listener {
             };
             let listened = status.listens.swap(false, Ordering::SeqCst);
             status.reconnects.fetch_add(1, Ordering::SeqCst);
-            if listened {
-                // Whatever the channel did not deliver in its last moments.
-                self.ground.compare_now.notify_one();
-            }
+            // Whatever the channel did not deliver; and the poll may be in the middle of an interval
+            // that was chosen for a feed that is told.
+            self.ground.compare_now.notify_one();
             let lived = self.ground.clock.monotonic().saturating_sub(opened_at);
             if listened && lived >= GOOD_LIFE {
                 failures = 0;

@@ -86,6 +86,7 @@ impl Poll {
                 return error;
             }
             ground.graphs.set_verified_at(begun_at);
+            ground.status.passes.fetch_add(1, Ordering::SeqCst);
             if std::mem::take(failures) > 0 {
                 tracing::info!("the store is followed again");
             }
