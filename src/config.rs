@@ -57,7 +57,7 @@ pub const KEYS: &[Key] = &[
     key(
         "http_address",
         "127.0.0.1:8080",
-        "Address and port of /healthz and /readyz; port 0 takes a free one",
+        "Address and port of /healthz, /readyz and /metrics; port 0 takes a free one",
     ),
     Key {
         name: "insecure",

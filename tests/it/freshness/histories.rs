@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ambit::graph_cache::{Consistency, ReadError};
 use ambit::revision::{RevisionError, RevisionToken};
-use ambit::store::{Head, Nonce, Store as _};
+use ambit::store::{Head, Nonce};
 
 use super::held::{HeldStore, Hold};
 use super::loads::{cache, spawn_read};

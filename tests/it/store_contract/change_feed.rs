@@ -13,6 +13,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         clause("another history is reloaded", another_history_is_reloaded),
         clause("too much is reloaded", too_much_is_reloaded),
         clause("the probe notices every commit", the_probe_notices),
+        clause("a trimmed log is reloaded", a_trimmed_log_is_reloaded),
+        clause("the log is trimmed in small steps", trimmed_in_small_steps),
     ]
 }
 
@@ -290,4 +292,74 @@ async fn the_probe_notices(store: Arc<dyn Store>) {
     assert!(other.changed().await.unwrap(), "each caller has its own");
     store.delete_account(&id("acme"), None).await.unwrap();
     assert!(one.changed().await.unwrap());
+}
+
+/// Everything that any test wrote is before this.
+fn later() -> Timestamp {
+    time("9999-01-01T00:00:00Z")
+}
+
+/// Who is behind the trim reloads, who is not follows on, and the newest revision stays however old
+/// it is, so that a reader who stands there follows what comes next.
+async fn a_trimmed_log_is_reloaded(store: Arc<dyn Store>) {
+    let account_id = id("acme");
+    let mut heads = vec![apply(&*store, "acme", &everything()).await];
+    for number in 0..5 {
+        let change = user(&format!("t{number}"));
+        heads.push(apply(&*store, "acme", &[change]).await);
+    }
+    let idle = apply(&*store, "idle", &[put(Entity::Account(account("idle")))]).await;
+    // The control: nothing is older than the first commit.
+    let before = time("2000-01-01T00:00:00Z");
+    assert_eq!(store.trim_history(before, 100).await.unwrap(), 0);
+    since(&*store, heads[0]).await;
+
+    let trimmed = store.trim_history(later(), 100).await.unwrap();
+    assert_eq!(trimmed, 5, "all of `acme` but the newest, none of `idle`");
+    for behind in &heads[..5] {
+        assert_eq!(
+            store.changes_since(&account_id, *behind).await.unwrap(),
+            Changes::Reload
+        );
+        let nonce = store.nonce_at(&account_id, behind.revision).await;
+        assert_eq!(nonce.unwrap(), None);
+    }
+    let newest = heads[5];
+    let nonce = store.nonce_at(&account_id, newest.revision).await;
+    assert_eq!(nonce.unwrap(), Some(newest.nonce));
+    assert_eq!(store.head(&account_id).await.unwrap(), Some(newest));
+    assert_eq!(store.head(&id("idle")).await.unwrap(), Some(idle));
+    let next = apply(&*store, "acme", &[user("after")]).await;
+    let (told, history, changes) = since(&*store, newest).await;
+    assert_eq!((told, history), (next, vec![next]));
+    assert_eq!(changes, [user("after")]);
+}
+
+/// Several replicas trim at once: each step is small, none takes what another one took, and what
+/// each removes adds up.
+async fn trimmed_in_small_steps(store: Arc<dyn Store>) {
+    apply(&*store, "acme", &everything()).await;
+    for number in 0..20 {
+        apply(&*store, "acme", &[user(&format!("t{number}"))]).await;
+    }
+    let mut trimmed = 0;
+    loop {
+        let (one, other) = tokio::join!(
+            store.trim_history(later(), 3),
+            store.trim_history(later(), 3)
+        );
+        let step = [one.unwrap(), other.unwrap()];
+        assert!(step.iter().all(|removed| *removed <= 3), "{step:?}");
+        trimmed += step.iter().sum::<u64>();
+        if step == [0, 0] {
+            break;
+        }
+    }
+    assert_eq!(trimmed, 20);
+    // Oldest first: a reader in the middle of a trim is behind it or not, never in a gap.
+    let head = store.head(&id("acme")).await.unwrap().unwrap();
+    assert_eq!(
+        store.changes_since(&id("acme"), head).await.unwrap(),
+        Changes::None
+    );
 }
