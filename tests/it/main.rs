@@ -22,6 +22,7 @@ mod golden;
 mod grpc;
 mod oracle;
 mod postgres;
+mod postgres_writers;
 mod properties;
 mod sqlite_writers;
 mod store_contract;

@@ -47,9 +47,6 @@ BEGIN
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ambit.idempotency TO %I', role);
             -- To trim; the log's rows go along.
             EXECUTE format('GRANT DELETE, UPDATE ON ambit.revision_log TO %I', role);
-            IF to_regclass('ambit._sqlx_migrations') IS NOT NULL THEN
-                EXECUTE format('GRANT SELECT ON ambit._sqlx_migrations TO %I', role);
-            END IF;
         END IF;
     END LOOP;
 END $do$;
