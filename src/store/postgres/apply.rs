@@ -1,0 +1,361 @@
+//! One atomic write: the rows in which the touched entities differ from what is stored, one
+//! revision, and the idempotency key, in one transaction.
+//!
+//! Our own writers of all replicas queue up for an account by an advisory lock, which plain SQL
+//! writers never wait for. What these commit in the meantime shows when the revision is taken: it
+//! must be the one after the expected head.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sqlx::{PgConnection, Row};
+
+use super::changes;
+use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
+use super::error::store_error;
+use super::read;
+use super::resources;
+use super::statements::{copied, copy_sql, put_sql, remove_sql, time_of};
+use crate::authz::catalog::Catalog;
+use crate::authz::model::{Entity, EntityKey, Id};
+use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
+use crate::store::rows::inconsistent;
+use crate::store::tables::Table;
+use crate::store::{Head, IdempotencyKey, RememberedWrite, StoreError, Write};
+
+/// Rows of one table from which on COPY is worth its round trips.
+const COPIED_FROM: usize = 500;
+
+/// Rows that travel to the database in one value, and about how many bytes.
+const ROWS_AT_ONCE: usize = 10_000;
+const BYTES_AT_ONCE: usize = 8 * 1024 * 1024;
+/// Bytes of a piece of COPY.
+const COPY_BYTES: usize = 256 * 1024;
+
+/// Expired idempotency keys that one write removes at most.
+const FORGOTTEN_AT_ONCE: i64 = 16;
+
+/// An account goes in one statement, however large it is.
+const DELETING: Duration = Duration::from_secs(600);
+
+pub(super) async fn apply(lane: &Lane, write: Write<'_>) -> Result<Head, StoreError> {
+    let mut lease = lane.lease(Mode::Write).await?;
+    let written = write_in(lease.connection()?, write).await;
+    lease.settle(written).await
+}
+
+async fn write_in(connection: &mut PgConnection, write: Write<'_>) -> Result<Head, StoreError> {
+    bounded(LARGE, queue_up(connection, write.account)).await?;
+    let stored = bounded(SMALL, read::head(connection, write.account)).await?;
+    if let Some(key) = write.idempotency
+        && let Some(remembered) =
+            bounded(SMALL, remembered(connection, write.account, key)).await?
+    {
+        // The same request again, which overtook the caller's own look: the answer is the same.
+        // Another request under its key is for the caller to tell, who must look again.
+        return if remembered.request_digest == key.request_digest {
+            Ok(remembered.head)
+        } else {
+            Err(StoreError::Conflict)
+        };
+    }
+    if stored != write.expected {
+        return Err(StoreError::Conflict);
+    }
+    let wanted = wanted(write.account, write.changes)?;
+    if stored.is_none() && !matches!(wanted.get(&EntityKey::Account), Some(Some(_))) {
+        return Err(StoreError::Constraint {
+            rule: "an account that does not exist must be put first".to_owned(),
+        });
+    }
+    let present = match stored {
+        Some(_) => present(connection, write.account, &wanted).await?,
+        None => BTreeMap::new(),
+    };
+    let difference = difference(&present, &wanted)?;
+    let head = match stored {
+        Some(head) if difference.is_empty() => head,
+        _ => {
+            let alone = owner_may_stand_alone(&wanted);
+            write_difference(connection, write.account, alone, &difference).await?;
+            take_revision(connection, write.account, stored).await?
+        }
+    };
+    if let Some(key) = write.idempotency {
+        bounded(SMALL, remember(connection, write.account, key, head)).await?;
+    }
+    Ok(head)
+}
+
+async fn queue_up(connection: &mut PgConnection, account: &Id) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('ambit ' || $1, 0))")
+        .bind(account.as_str())
+        .execute(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+/// The entities as they are stored, with attributes where these are written.
+async fn present(
+    connection: &mut PgConnection,
+    account: &Id,
+    wanted: &Wanted<'_>,
+) -> Result<BTreeMap<EntityKey, Entity>, StoreError> {
+    let described = described(wanted);
+    let attributes = if described.is_empty() {
+        Vec::new()
+    } else {
+        resources::attributes(connection, account, &described).await?
+    };
+    let keys: Vec<EntityKey> = wanted.keys().cloned().collect();
+    let entities = read::entities(connection, account, &keys).await?;
+    Ok(by_key(entities, attributes))
+}
+
+/// D9, where the account is put: what its catalog says, for the database to keep.
+fn owner_may_stand_alone(wanted: &Wanted<'_>) -> bool {
+    match wanted.get(&EntityKey::Account) {
+        Some(Some(Entity::Account(account))) => Catalog::resolve_ref(&account.catalog)
+            .is_ok_and(|catalog| catalog.owner_may_stand_alone),
+        _ => false,
+    }
+}
+
+async fn write_difference(
+    connection: &mut PgConnection,
+    account: &Id,
+    owner_may_stand_alone: bool,
+    difference: &Difference,
+) -> Result<(), StoreError> {
+    let put = async |connection: &mut PgConnection, table: Table, rows: &[String]| {
+        let alone = (table == Table::Account).then_some(owner_may_stand_alone);
+        execute(connection, put_sql(table), account, rows, alone).await
+    };
+    for (table, rows) in &difference.removed {
+        execute(connection, remove_sql(*table), account, rows, None).await?;
+    }
+    for (table, rows) in &difference.put {
+        put(connection, *table, rows).await?;
+    }
+    for (table, rows) in &difference.created {
+        if rows.len() >= COPIED_FROM && *table != Table::Account {
+            copy(connection, *table, account, rows).await?;
+        } else {
+            put(connection, *table, rows).await?;
+        }
+    }
+    // What refers to others goes first, so that little is left to cascade.
+    for (table, rows) in difference.deleted.iter().rev() {
+        execute(connection, remove_sql(*table), account, rows, None).await?;
+    }
+    Ok(())
+}
+
+/// Takes the revision now rather than at COMMIT, so that a conflict is known before it is too late.
+async fn take_revision(
+    connection: &mut PgConnection,
+    account: &Id,
+    stored: Option<Head>,
+) -> Result<Head, StoreError> {
+    let taking = sqlx::raw_sql("SET CONSTRAINTS ambit.commit_revision IMMEDIATE");
+    bounded(LARGE, async {
+        taking.execute(&mut *connection).await.map_err(store_error)
+    })
+    .await?;
+    let head = bounded(SMALL, read::head(connection, account)).await?;
+    let Some(head) = head else {
+        return Err(StoreError::Conflict);
+    };
+    let Some(stored) = stored else {
+        // Somebody else made the account meanwhile.
+        return if head.revision == 1 {
+            Ok(head)
+        } else {
+            Err(StoreError::Conflict)
+        };
+    };
+    if head == stored {
+        // The rows were there already.
+        return Ok(head);
+    }
+    let follows = head.revision.checked_sub(1) == Some(stored.revision)
+        && bounded(SMALL, changes::nonce_at(connection, account, stored.revision)).await?
+            == Some(stored.nonce);
+    if follows {
+        Ok(head)
+    } else {
+        Err(StoreError::Conflict)
+    }
+}
+
+/// Puts or removes rows, as many to a statement as a value holds well.
+async fn execute(
+    connection: &mut PgConnection,
+    sql: String,
+    account: &Id,
+    rows: &[String],
+    flag: Option<bool>,
+) -> Result<(), StoreError> {
+    let sql = sqlx::AssertSqlSafe(sql);
+    let mut rows = rows.iter().peekable();
+    while rows.peek().is_some() {
+        let mut value = String::from("[");
+        let mut count = 0;
+        while count < ROWS_AT_ONCE
+            && value.len() < BYTES_AT_ONCE
+            && let Some(row) = rows.next()
+        {
+            if count > 0 {
+                value.push(',');
+            }
+            value.push_str(row);
+            count += 1;
+        }
+        value.push(']');
+        let mut query = sqlx::query(sql.clone()).bind(account.as_str()).bind(value);
+        if let Some(flag) = flag {
+            query = query.bind(flag);
+        }
+        let executing = query.execute(&mut *connection);
+        bounded(LARGE, async { executing.await.map_err(store_error) }).await?;
+    }
+    Ok(())
+}
+
+/// Writes rows whose keys are new. One that is there after all is a conflict.
+async fn copy(
+    connection: &mut PgConnection,
+    table: Table,
+    account: &Id,
+    rows: &[String],
+) -> Result<(), StoreError> {
+    let sql = copy_sql(table);
+    let mut copying = bounded(LARGE, async {
+        connection.copy_in_raw(&sql).await.map_err(store_error)
+    })
+    .await?;
+    let mut piece = String::with_capacity(COPY_BYTES + COPY_BYTES / 4);
+    for row in rows {
+        copied(table, account.as_str(), row, &mut piece)?;
+        if piece.len() >= COPY_BYTES {
+            let sending = copying.send(piece.as_bytes());
+            bounded(LARGE, async { sending.await.map(|_| ()).map_err(store_error) }).await?;
+            piece.clear();
+        }
+    }
+    let sending = copying.send(piece.as_bytes());
+    bounded(LARGE, async { sending.await.map(|_| ()).map_err(store_error) }).await?;
+    // The triggers of the whole statement run here.
+    bounded(DELETING, async { copying.finish().await.map_err(store_error) }).await?;
+    Ok(())
+}
+
+/// Remembers a write, over an expired one of the same key, and forgets a few that are expired.
+async fn remember(
+    connection: &mut PgConnection,
+    account: &Id,
+    key: IdempotencyKey<'_>,
+    head: Head,
+) -> Result<(), StoreError> {
+    let forget = format!(
+        "DELETE FROM ambit.idempotency WHERE account_id = $1 AND key IN (
+            SELECT key FROM ambit.idempotency WHERE account_id = $1 AND at <= {}
+            ORDER BY at LIMIT $3)",
+        time_of("$2")
+    );
+    sqlx::query(sqlx::AssertSqlSafe(forget))
+        .bind(account.as_str())
+        .bind(key.now_micros.saturating_sub(key.ttl_micros))
+        .bind(FORGOTTEN_AT_ONCE)
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let remember = format!(
+        "INSERT INTO ambit.idempotency (account_id, key, request_digest, revision, nonce, at)
+            VALUES ($1, $2, $3, $4, $5, {})
+            ON CONFLICT (account_id, key) DO UPDATE SET request_digest = excluded.request_digest,
+                revision = excluded.revision, nonce = excluded.nonce, at = excluded.at",
+        time_of("$6")
+    );
+    sqlx::query(sqlx::AssertSqlSafe(remember))
+        .bind(account.as_str())
+        .bind(key.key.as_str())
+        .bind(&key.request_digest[..])
+        .bind(i64::try_from(head.revision).unwrap_or(i64::MAX))
+        .bind(&head.nonce[..])
+        .bind(key.now_micros)
+        .execute(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+/// The write that is remembered under a key, where its age is below the time to live.
+pub(super) async fn remembered(
+    connection: &mut PgConnection,
+    account: &Id,
+    key: IdempotencyKey<'_>,
+) -> Result<Option<RememberedWrite>, StoreError> {
+    let sql = format!(
+        "SELECT revision, nonce, request_digest FROM ambit.idempotency
+            WHERE account_id = $1 AND key = $2 AND at > {}",
+        time_of("$3")
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(account.as_str())
+        .bind(key.key.as_str())
+        .bind(key.now_micros.saturating_sub(key.ttl_micros))
+        .fetch_optional(connection)
+        .await
+        .map_err(store_error)?;
+    row.map(|row| {
+        let digest: &[u8] = row.try_get(2).map_err(store_error)?;
+        Ok(RememberedWrite {
+            head: read::head_of(&row, account.as_str())?,
+            request_digest: digest.try_into().map_err(|_| {
+                inconsistent(
+                    "idempotency",
+                    "request_digest",
+                    key.key.as_str(),
+                    "not of 32 bytes",
+                )
+            })?,
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn delete_account(
+    lane: &Lane,
+    account: &Id,
+    expected: Option<Head>,
+) -> Result<bool, StoreError> {
+    let mut lease = lane.lease(Mode::Write).await?;
+    let deleted = delete_in(lease.connection()?, account, expected).await;
+    lease.settle(deleted).await
+}
+
+async fn delete_in(
+    connection: &mut PgConnection,
+    account: &Id,
+    expected: Option<Head>,
+) -> Result<bool, StoreError> {
+    bounded(LARGE, queue_up(connection, account)).await?;
+    // Locked, so that no plain writer moves it between the comparison and the deletion.
+    let locking = sqlx::query("SELECT 1 FROM ambit.account_head WHERE account_id = $1 FOR UPDATE")
+        .bind(account.as_str())
+        .execute(&mut *connection);
+    bounded(LARGE, async { locking.await.map_err(store_error) }).await?;
+    let stored = bounded(SMALL, read::head(connection, account)).await?;
+    match (stored, expected) {
+        (None, _) => return Ok(false),
+        (Some(stored), Some(expected)) if stored != expected => return Err(StoreError::Conflict),
+        (Some(_), _) => {}
+    }
+    let deleting = sqlx::query("DELETE FROM ambit.account WHERE account_id = $1")
+        .bind(account.as_str())
+        .execute(connection);
+    bounded(DELETING, async { deleting.await.map_err(store_error) }).await?;
+    Ok(true)
+}

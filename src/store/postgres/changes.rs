@@ -1,0 +1,193 @@
+//! What changed after a revision: the logged keys and the present state of what they name, in one
+//! read transaction.
+
+use std::collections::BTreeSet;
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
+use super::error::store_error;
+use super::read;
+use crate::authz::model::{EntityKey, Id, Timestamp};
+use crate::store::change_keys::{KEYS_MAX, entity_key, puts_then_deletes};
+use crate::store::rows::inconsistent;
+use crate::store::{Changes, Head, Nonce, StoreError};
+
+/// One more than that tells that there are too many.
+#[expect(clippy::cast_possible_wrap, reason = "a small constant")]
+const READ_MAX: i64 = KEYS_MAX as i64 + 1;
+
+pub(super) async fn changes_since(
+    loads: &Lane,
+    account: &Id,
+    have: Head,
+) -> Result<Changes, StoreError> {
+    let mut lease = loads.lease(Mode::Read).await?;
+    let changes = read_changes(lease.connection()?, account, have).await;
+    lease.settle(changes).await
+}
+
+async fn read_changes(
+    connection: &mut PgConnection,
+    account: &Id,
+    have: Head,
+) -> Result<Changes, StoreError> {
+    let Some(head) = bounded(SMALL, read::head(connection, account)).await? else {
+        return Ok(Changes::Gone);
+    };
+    if head == have {
+        return Ok(Changes::None);
+    }
+    let steps = match head.revision.checked_sub(have.revision) {
+        Some(steps @ 1..) if steps <= KEYS_MAX as u64 => steps,
+        // Ahead of the database, the same number of another history, or far behind.
+        _ => return Ok(Changes::Reload),
+    };
+    // The revision that is stood at comes first, if it is still logged.
+    let mut logged = bounded(LARGE, logged_from(connection, account, have.revision)).await?;
+    if logged.first() != Some(&have) {
+        return Ok(Changes::Reload);
+    }
+    let history = logged.split_off(1);
+    if history.len() as u64 != steps || history.last() != Some(&head) {
+        return Ok(Changes::Reload);
+    }
+    let keys = bounded(LARGE, changed_keys(connection, account, have.revision)).await?;
+    let Some(keys) = keys.filter(|keys| keys.revisions == history.len()) else {
+        return Ok(Changes::Reload);
+    };
+    let present = read::entities(connection, account, &keys.keys).await?;
+    Ok(Changes::Delta {
+        head,
+        history,
+        changes: puts_then_deletes(present, &keys.keys),
+    })
+}
+
+pub(super) async fn nonce_at(
+    connection: &mut PgConnection,
+    account: &Id,
+    revision: u64,
+) -> Result<Option<Nonce>, StoreError> {
+    // A number that the database can't hold was never given to a revision.
+    let Ok(number) = i64::try_from(revision) else {
+        return Ok(None);
+    };
+    let nonce: Option<Vec<u8>> = sqlx::query_scalar(
+        "SELECT nonce FROM ambit.revision_log WHERE account_id = $1 AND revision = $2",
+    )
+    .bind(account.as_str())
+    .bind(number)
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    nonce
+        .map(|nonce| {
+            nonce.try_into().map_err(|_| {
+                inconsistent("revision_log", "nonce", account.as_str(), "not of 8 bytes")
+            })
+        })
+        .transpose()
+}
+
+/// Logged revisions from one on, oldest first.
+async fn logged_from(
+    connection: &mut PgConnection,
+    account: &Id,
+    from: u64,
+) -> Result<Vec<Head>, StoreError> {
+    sqlx::query(
+        "SELECT revision, nonce FROM ambit.revision_log
+            WHERE account_id = $1 AND revision >= $2 ORDER BY revision",
+    )
+    .bind(account.as_str())
+    .bind(i64::try_from(from).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?
+    .iter()
+    .map(|row| read::head_of(row, account.as_str()))
+    .collect()
+}
+
+struct Logged {
+    keys: Vec<EntityKey>,
+    /// How many revisions have a row in the log: where rows were taken out by hand, what they told
+    /// is not known.
+    revisions: usize,
+}
+
+/// Keys logged after a revision, each once; `None`: too many, one that can't be read, or the log
+/// says to reload.
+async fn changed_keys(
+    connection: &mut PgConnection,
+    account: &Id,
+    after: u64,
+) -> Result<Option<Logged>, StoreError> {
+    // The rows of one statement see one state, so what is counted is what is listed.
+    let rows = sqlx::query(
+        "WITH logged AS MATERIALIZED (
+            SELECT r.revision, c.kind, c.resource_type, c.ids
+                FROM ambit.revision_log AS r JOIN ambit.change_log AS c
+                ON c.account_id = r.account_id AND c.txid = r.txid
+                WHERE r.account_id = $1 AND r.revision > $2)
+        SELECT DISTINCT l.kind, l.resource_type, coalesce(k.id, ''),
+                (SELECT count(DISTINCT revision) FROM logged)
+            FROM logged AS l LEFT JOIN LATERAL unnest(l.ids) AS k(id) ON true LIMIT $3",
+    )
+    .bind(account.as_str())
+    .bind(i64::try_from(after).unwrap_or(i64::MAX))
+    .bind(READ_MAX)
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    let Some(first) = rows.first().filter(|_| rows.len() <= KEYS_MAX) else {
+        return Ok(None);
+    };
+    let revisions: i64 = first.try_get(3).map_err(store_error)?;
+    Ok(rows
+        .iter()
+        .map(key_of)
+        .collect::<Option<BTreeSet<_>>>()
+        .map(|keys| Logged {
+            keys: Vec::from_iter(keys),
+            revisions: usize::try_from(revisions).unwrap_or(0),
+        }))
+}
+
+/// `None` for a row that says to reload, or that can't be read.
+fn key_of(row: &PgRow) -> Option<EntityKey> {
+    let kind: &str = row.try_get(0).ok()?;
+    let resource_type: &str = row.try_get(1).ok()?;
+    let id: &str = row.try_get(2).ok()?;
+    entity_key(kind, resource_type, id).ok()
+}
+
+/// A revision is needed for as long as a reader may stand at it, so its age counts from the one
+/// after it: the newest of an account stays however old it is. Replicas that trim at the same time
+/// take different rows.
+pub(super) async fn trim_history(
+    connection: &mut PgConnection,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let trimmed: i64 = sqlx::query_scalar(
+        "WITH old AS (
+            SELECT e.account_id, e.revision FROM ambit.revision_log AS l
+                JOIN ambit.revision_log AS e
+                ON e.account_id = l.account_id AND e.revision = l.revision - 1
+                WHERE l.at < $1::timestamptz ORDER BY l.at LIMIT $2
+                FOR UPDATE OF e SKIP LOCKED),
+        gone AS (
+            DELETE FROM ambit.revision_log AS r USING old
+                WHERE r.account_id = old.account_id AND r.revision = old.revision RETURNING 1)
+        SELECT count(*) FROM gone",
+    )
+    .bind(before.to_string())
+    .bind(i64::from(limit))
+    .fetch_one(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(u64::try_from(trimmed).unwrap_or(0))
+}

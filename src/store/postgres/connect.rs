@@ -1,0 +1,344 @@
+//! Connections: how they are made, checked, lent out and given up.
+//!
+//! - Every wait has an end. A call whose time is up closes its connection hard, so that one that is
+//!   half open, or whose server hangs, is never lent out again.
+//! - Three pools, so that long work never stands in the way of the small queries on which
+//!   freshness rests.
+
+use std::future::Future;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row};
+
+use super::error::store_error;
+use crate::store::StoreError;
+use crate::store::rows::unavailable;
+
+/// The longest that a small query may take.
+pub(super) const SMALL: Duration = Duration::from_secs(5);
+/// The longest that one statement of a write, or one page of a load, may take.
+pub(super) const LARGE: Duration = Duration::from_secs(30);
+/// How long a call waits for a connection, which includes making one.
+const ACQUIRE: Duration = Duration::from_secs(3);
+/// A connection that was idle for so long is asked whether it still is one before it is lent out.
+const TRUSTED: Duration = Duration::from_secs(1);
+/// The longest that such a question, or the end of a failed transaction, may take.
+const BRIEF: Duration = Duration::from_secs(1);
+
+const VERSION_LEAST: i32 = 150_000;
+
+/// What may stand behind the `?` of a URL. The driver would ignore others and log their values.
+const PARAMETERS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// Why a database can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is none. Nothing of it is told, since it may hold a password.
+    #[error("the database URL {0}")]
+    Url(&'static str),
+    /// The server answers and refuses: no repetition will change its mind.
+    #[error("the database server refuses this connection: {0}")]
+    Refused(&'static str),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OpenError {
+    /// Whether it may go away by itself: the server is starting, or promoted, or reachable again.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Unavailable(_)))
+    }
+}
+
+/// What connections are made with.
+pub(super) fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        return Err(OpenError::Url(
+            "must begin with postgres:// or postgresql://",
+        ));
+    }
+    if let Some((_, query)) = url.split_once('?') {
+        let known = query.split('&').all(|parameter| {
+            let name = parameter.split('=').next().unwrap_or_default();
+            PARAMETERS.contains(&name) || name.starts_with("options[")
+        });
+        if !known {
+            return Err(OpenError::Url(
+                "has a parameter that is not known; docs/postgres.md lists those that are",
+            ));
+        }
+    }
+    // The driver's error may repeat parts of the URL.
+    let options = PgConnectOptions::from_str(url).map_err(|_| {
+        OpenError::Url(
+            "can't be read; it is written postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full, with %-escapes for characters that mean something in a URL",
+        )
+    })?;
+    let options = match options.get_application_name() {
+        None => options.application_name("ambit"),
+        Some(_) => options,
+    };
+    Ok(options.disable_statement_logging())
+}
+
+/// A connection beside the pools, of a server that can be worked with.
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
+    let connecting = async { options.connect().await.map_err(connect_error) };
+    let mut connection = match tokio::time::timeout(SMALL, connecting).await {
+        Ok(connected) => connected?,
+        Err(_elapsed) => return Err(unanswered().into()),
+    };
+    bounded(SMALL, check(&mut connection)).await?;
+    Ok(connection)
+}
+
+fn connect_error(error: sqlx::Error) -> OpenError {
+    match &error {
+        sqlx::Error::Tls(_) => OpenError::Refused(
+            "no TLS as `sslmode` of the URL asks for it; see the server's certificate and `ssl` setting",
+        ),
+        sqlx::Error::Configuration(_) => OpenError::Url("names a file that can't be used"),
+        sqlx::Error::Database(database) => {
+            let code = database
+                .try_downcast_ref::<PgDatabaseError>()
+                .map(PgDatabaseError::code)
+                .unwrap_or_default();
+            match code {
+                "28P01" | "28000" => OpenError::Refused(
+                    "wrong user or password, or no rule of pg_hba.conf lets this user in from here",
+                ),
+                "3D000" => OpenError::Refused("there is no database of that name; create it first"),
+                "42501" => OpenError::Refused("the user has no right to connect to that database"),
+                _ => store_error(error).into(),
+            }
+        }
+        _ => store_error(error).into(),
+    }
+}
+
+/// Looks whether the server is one that can be worked with.
+async fn check(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "SELECT pg_is_in_recovery(), current_setting('server_version_num')::int4,
+            current_setting('server_encoding')",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(store_error)?;
+    let version: i32 = row.try_get(1).map_err(store_error)?;
+    if version < VERSION_LEAST {
+        return Err(StoreError::Schema(format!(
+            "the server is PostgreSQL {}, and 15 is the oldest that will do",
+            version / 10_000
+        )));
+    }
+    let encoding: &str = row.try_get(2).map_err(store_error)?;
+    if encoding != "UTF8" {
+        return Err(StoreError::Schema(format!(
+            "the encoding of the database is {encoding}; create one with ENCODING 'UTF8'"
+        )));
+    }
+    if row.try_get(0).map_err(store_error)? {
+        return Err(unavailable(
+            "the server is a standby, which takes no writes; name the primary",
+        ));
+    }
+    Ok(())
+}
+
+fn unanswered() -> StoreError {
+    unavailable("the database did not answer in time")
+}
+
+/// Waits for an answer so long and no longer. Who gives up drops the connection that it was asked
+/// on: see [`Lease`].
+pub(super) async fn bounded<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(unanswered()),
+    }
+}
+
+/// The pools of a store.
+#[derive(Clone)]
+pub(super) struct Pools {
+    /// Heads, identities, heartbeats: what is asked often and answered at once.
+    pub(super) small: Lane,
+    /// Loads and deltas.
+    pub(super) loads: Lane,
+    pub(super) writes: Lane,
+}
+
+impl Pools {
+    /// So many connections in all, none of them made before it is needed.
+    pub(super) fn new(options: &PgConnectOptions, connections_max: u32) -> Self {
+        let small = (connections_max / 4).max(2);
+        let rest = connections_max.saturating_sub(small);
+        let writes = (rest / 2).max(1);
+        let loads = rest.saturating_sub(writes).max(1);
+        Self {
+            small: Lane::new(options, small),
+            loads: Lane::new(options, loads),
+            writes: Lane::new(options, writes),
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        for lane in [&self.small, &self.loads, &self.writes] {
+            lane.0.close().await;
+        }
+    }
+}
+
+/// Connections for one sort of work.
+#[derive(Clone)]
+pub(super) struct Lane(PgPool);
+
+/// How a connection is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Statements that stand alone.
+    Alone,
+    /// Several that see one state.
+    Read,
+    /// One write. The server itself ends a transaction whose client went away or hangs, so that
+    /// what it has locked is not locked for long.
+    Write,
+}
+
+impl Mode {
+    fn begin(self) -> Option<&'static str> {
+        match self {
+            Self::Alone => None,
+            Self::Read => Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+            Self::Write => Some(
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+                SET LOCAL client_connection_check_interval = '1s';
+                SET LOCAL idle_in_transaction_session_timeout = '60s';
+                SET LOCAL lock_timeout = '20s'",
+            ),
+        }
+    }
+}
+
+impl Lane {
+    fn new(options: &PgConnectOptions, connections_max: u32) -> Self {
+        let pool = PoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for < TRUSTED {
+                        return Ok(true);
+                    }
+                    match tokio::time::timeout(BRIEF, connection.ping()).await {
+                        Ok(answered) => answered.map(|()| true),
+                        Err(_elapsed) => Err(sqlx::Error::PoolTimedOut),
+                    }
+                })
+            })
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    match bounded(BRIEF, check(connection)).await {
+                        Ok(()) => Ok(()),
+                        Err(error) => Err(sqlx::Error::Protocol(error.to_string())),
+                    }
+                })
+            })
+            .connect_lazy_with(options.clone());
+        Self(pool)
+    }
+
+    pub(super) async fn lease(&self, mode: Mode) -> Result<Lease, StoreError> {
+        let connection = self.0.acquire().await.map_err(store_error)?;
+        let mut lease = Lease {
+            connection: Some(connection),
+            mode,
+        };
+        if let Some(begin) = mode.begin() {
+            let begin = sqlx::raw_sql(begin).execute(lease.connection()?);
+            bounded(SMALL, async { begin.await.map_err(store_error) }).await?;
+        }
+        Ok(lease)
+    }
+}
+
+/// A connection on loan. Dropped without [`Lease::settle`], which is what happens when a call is
+/// given up in the middle, it is closed hard: whatever it was in the middle of is not awaited.
+pub(super) struct Lease {
+    connection: Option<PoolConnection<Postgres>>,
+    mode: Mode,
+}
+
+impl Lease {
+    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
+        self.connection
+            .as_deref_mut()
+            .ok_or_else(|| unavailable("the connection was given up"))
+    }
+
+    /// Ends the use: a transaction is committed, or rolled back for an error, and the connection
+    /// goes back to its pool unless it is of no use any more.
+    pub(super) async fn settle<T>(
+        mut self,
+        outcome: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match (&outcome, self.mode) {
+            (Ok(_), Mode::Alone) => {}
+            (Ok(_), Mode::Read | Mode::Write) => self.end("COMMIT", LARGE).await?,
+            (Err(StoreError::Unavailable(_)), _) => return outcome,
+            (Err(_), Mode::Alone) => {}
+            (Err(_), Mode::Read | Mode::Write) => {
+                if self.end("ROLLBACK", BRIEF).await.is_err() {
+                    return outcome;
+                }
+            }
+        }
+        // Taken out, so that it is no more closed with this.
+        drop(self.connection.take());
+        outcome
+    }
+
+    async fn end(&mut self, statement: &'static str, limit: Duration) -> Result<(), StoreError> {
+        let ending = sqlx::raw_sql(statement).execute(self.connection()?);
+        bounded(limit, async { ending.await.map_err(store_error) }).await?;
+        Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            drop(connection.detach());
+        }
+    }
+}
