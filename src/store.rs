@@ -36,6 +36,7 @@ use crate::authz::model::{Attributes, Entity, EntityChange, Id, ResourceKey, Tim
 mod change_keys;
 mod difference;
 mod kinds;
+pub mod postgres;
 mod rows;
 mod snapshots;
 pub mod sqlite;

@@ -144,8 +144,12 @@ impl At<'_> {
     }
 
     pub(super) fn principal(self, kind: &str, id: &str) -> Result<Principal, StoreError> {
+        self.principal_of(kind, self.id("principal_id", id)?)
+    }
+
+    pub(super) fn principal_of(self, kind: &str, id: Id) -> Result<Principal, StoreError> {
         let kind = self.word("principal_kind", kind, PrincipalKind::from_word)?;
-        Ok(Principal::new(kind, self.id("principal_id", id)?))
+        Ok(Principal::new(kind, id))
     }
 }
 

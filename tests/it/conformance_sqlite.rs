@@ -37,6 +37,18 @@ async fn run(directory: &Path, sql: &str) {
         .unwrap();
 }
 
+/// The feed relies on it that nothing is read while nothing changes.
+#[tokio::test]
+async fn the_probe_is_never_in_doubt() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let mut probe = store.change_probe().await.unwrap();
+    assert!(!probe.changed().await.unwrap());
+    apply(&store, "acme", &everything()).await;
+    assert!(probe.changed().await.unwrap());
+    assert!(!probe.changed().await.unwrap());
+}
+
 #[tokio::test]
 async fn what_was_written_is_there_when_opened_again() {
     let parent = tempfile::tempdir().unwrap();

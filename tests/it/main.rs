@@ -10,6 +10,7 @@ mod architecture;
 mod bad_input;
 mod change_lists;
 mod cli;
+mod conformance_postgres;
 mod conformance_sqlite;
 mod crash;
 mod database;

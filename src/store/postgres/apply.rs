@@ -48,8 +48,7 @@ async fn write_in(connection: &mut PgConnection, write: Write<'_>) -> Result<Hea
     bounded(LARGE, queue_up(connection, write.account)).await?;
     let stored = bounded(SMALL, read::head(connection, write.account)).await?;
     if let Some(key) = write.idempotency
-        && let Some(remembered) =
-            bounded(SMALL, remembered(connection, write.account, key)).await?
+        && let Some(remembered) = bounded(SMALL, remembered(connection, write.account, key)).await?
     {
         // The same request again, which overtook the caller's own look: the answer is the same.
         // Another request under its key is for the caller to tell, who must look again.
@@ -130,24 +129,26 @@ async fn write_difference(
 ) -> Result<(), StoreError> {
     let put = async |connection: &mut PgConnection, table: Table, rows: &[String]| {
         let alone = (table == Table::Account).then_some(owner_may_stand_alone);
-        execute(connection, put_sql(table), account, rows, alone).await
+        execute(connection, &put_sql(table), account, rows, alone).await
     };
     for (table, rows) in &difference.removed {
-        execute(connection, remove_sql(*table), account, rows, None).await?;
+        execute(connection, &remove_sql(*table), account, rows, None).await?;
     }
-    for (table, rows) in &difference.put {
-        put(connection, *table, rows).await?;
-    }
-    for (table, rows) in &difference.created {
-        if rows.len() >= COPIED_FROM && *table != Table::Account {
-            copy(connection, *table, account, rows).await?;
-        } else {
-            put(connection, *table, rows).await?;
+    for table in difference.tables_put() {
+        if let Some(rows) = difference.put.get(&table) {
+            put(connection, table, rows).await?;
+        }
+        match difference.created.get(&table) {
+            Some(rows) if rows.len() >= COPIED_FROM => {
+                copy(connection, table, account, rows).await?;
+            }
+            Some(rows) => put(connection, table, rows).await?,
+            None => {}
         }
     }
     // What refers to others goes first, so that little is left to cascade.
     for (table, rows) in difference.deleted.iter().rev() {
-        execute(connection, remove_sql(*table), account, rows, None).await?;
+        execute(connection, &remove_sql(*table), account, rows, None).await?;
     }
     Ok(())
 }
@@ -180,7 +181,11 @@ async fn take_revision(
         return Ok(head);
     }
     let follows = head.revision.checked_sub(1) == Some(stored.revision)
-        && bounded(SMALL, changes::nonce_at(connection, account, stored.revision)).await?
+        && bounded(
+            SMALL,
+            changes::nonce_at(connection, account, stored.revision),
+        )
+        .await?
             == Some(stored.nonce);
     if follows {
         Ok(head)
@@ -192,12 +197,11 @@ async fn take_revision(
 /// Puts or removes rows, as many to a statement as a value holds well.
 async fn execute(
     connection: &mut PgConnection,
-    sql: String,
+    sql: &str,
     account: &Id,
     rows: &[String],
     flag: Option<bool>,
 ) -> Result<(), StoreError> {
-    let sql = sqlx::AssertSqlSafe(sql);
     let mut rows = rows.iter().peekable();
     while rows.peek().is_some() {
         let mut value = String::from("[");
@@ -213,7 +217,9 @@ async fn execute(
             count += 1;
         }
         value.push(']');
-        let mut query = sqlx::query(sql.clone()).bind(account.as_str()).bind(value);
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(account.as_str())
+            .bind(value);
         if let Some(flag) = flag {
             query = query.bind(flag);
         }
@@ -240,14 +246,23 @@ async fn copy(
         copied(table, account.as_str(), row, &mut piece)?;
         if piece.len() >= COPY_BYTES {
             let sending = copying.send(piece.as_bytes());
-            bounded(LARGE, async { sending.await.map(|_| ()).map_err(store_error) }).await?;
+            bounded(LARGE, async {
+                sending.await.map(|_| ()).map_err(store_error)
+            })
+            .await?;
             piece.clear();
         }
     }
     let sending = copying.send(piece.as_bytes());
-    bounded(LARGE, async { sending.await.map(|_| ()).map_err(store_error) }).await?;
+    bounded(LARGE, async {
+        sending.await.map(|_| ()).map_err(store_error)
+    })
+    .await?;
     // The triggers of the whole statement run here.
-    bounded(DELETING, async { copying.finish().await.map_err(store_error) }).await?;
+    bounded(DELETING, async {
+        copying.finish().await.map_err(store_error)
+    })
+    .await?;
     Ok(())
 }
 
@@ -342,11 +357,6 @@ async fn delete_in(
     expected: Option<Head>,
 ) -> Result<bool, StoreError> {
     bounded(LARGE, queue_up(connection, account)).await?;
-    // Locked, so that no plain writer moves it between the comparison and the deletion.
-    let locking = sqlx::query("SELECT 1 FROM ambit.account_head WHERE account_id = $1 FOR UPDATE")
-        .bind(account.as_str())
-        .execute(&mut *connection);
-    bounded(LARGE, async { locking.await.map_err(store_error) }).await?;
     let stored = bounded(SMALL, read::head(connection, account)).await?;
     match (stored, expected) {
         (None, _) => return Ok(false),
@@ -355,7 +365,13 @@ async fn delete_in(
     }
     let deleting = sqlx::query("DELETE FROM ambit.account WHERE account_id = $1")
         .bind(account.as_str())
-        .execute(connection);
+        .execute(&mut *connection);
     bounded(DELETING, async { deleting.await.map_err(store_error) }).await?;
+    // Whatever a plain writer committed meanwhile moved the head, which only goes with the revision
+    // of this transaction; and from here on nobody can write to the account.
+    let now = bounded(SMALL, read::head(connection, account)).await?;
+    if expected.is_some() && now != expected {
+        return Err(StoreError::Conflict);
+    }
     Ok(true)
 }

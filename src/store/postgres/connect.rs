@@ -255,7 +255,7 @@ impl Lane {
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE)
             .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
+            .before_acquire(|connection: &mut PgConnection, meta| {
                 Box::pin(async move {
                     if meta.idle_for < TRUSTED {
                         return Ok(true);

@@ -22,7 +22,7 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 });
 
 /// What the roles of the server, of writers and of readers may do; run again with each migration.
-static GRANTS: &str = include_str!("../migrations/postgres_roles.sql");
+static GRANTS: &str = include_str!("../migrations/postgres_grants.sql");
 
 /// The longest that bringing up a database may take, waiting for others that do it included.
 const MIGRATING: Duration = Duration::from_secs(600);
@@ -68,21 +68,19 @@ impl Installed {
 pub(super) async fn installed(
     connection: &mut PgConnection,
 ) -> Result<Option<Installed>, StoreError> {
-    let is_there: bool = sqlx::query_scalar(
-        "SELECT to_regclass('ambit.store_identity') IS NOT NULL",
-    )
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(store_error)?;
+    let is_there: bool =
+        sqlx::query_scalar("SELECT to_regclass('ambit.store_identity') IS NOT NULL")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(store_error)?;
     if !is_there {
         return Ok(None);
     }
-    let row = sqlx::query(
-        "SELECT schema_version::int8, compatible_from::int8 FROM ambit.store_identity",
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(store_error)?;
+    let row =
+        sqlx::query("SELECT schema_version::int8, compatible_from::int8 FROM ambit.store_identity")
+            .fetch_one(connection)
+            .await
+            .map_err(store_error)?;
     Ok(Some(Installed {
         version: row.try_get(0).map_err(store_error)?,
         compatible_from: row.try_get(1).map_err(store_error)?,

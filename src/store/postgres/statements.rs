@@ -258,7 +258,11 @@ pub(super) fn put_sql(table: Table) -> String {
 pub(super) fn remove_sql(table: Table) -> String {
     let shape = shape(table);
     let whole = shape.key == 0;
-    let told = if whole { shape.columns.len() } else { shape.key };
+    let told = if whole {
+        shape.columns.len()
+    } else {
+        shape.key
+    };
     let mut sql = format!(
         "DELETE FROM ambit.{} AS t USING json_array_elements($2::json) AS v WHERE t.account_id = $1",
         shape.table

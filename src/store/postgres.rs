@@ -1,0 +1,318 @@
+//! The store for production: PostgreSQL 15 or later, shared by any number of servers and by
+//! whoever else writes to it.
+//!
+//! - Rules are held, changes are logged and revisions are taken by the database itself
+//!   (`migrations/postgres`), for every SQL writer alike.
+//! - Nothing of a session is relied on: everything is named with its schema, transactions bring
+//!   along what they set. Only the channel of notifications needs a session, and nothing but
+//!   latency hangs on it.
+//! - Every call has an end, see `connect`.
+
+mod apply;
+mod binary;
+mod changes;
+mod connect;
+mod error;
+mod examine;
+mod notifications;
+mod read;
+mod resources;
+mod schema;
+mod snapshot;
+mod statements;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgRow};
+
+use self::connect::{Mode, Pools, SMALL, bounded};
+use self::error::{Rules, store_error};
+use super::rows::inconsistent;
+use super::{
+    AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
+    RememberedWrite, Snapshot, Store, StoreError, StoreIdentity, Write,
+};
+use crate::authz::model::{Attributes, Id, ResourceKey, Timestamp};
+
+pub use self::connect::OpenError;
+pub use self::examine::Examination;
+
+/// How a database is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Whether to bring up an empty database or an older schema.
+    pub migrate: bool,
+    /// Connections at a time, the one for notifications not counted; at least 4.
+    pub connections_max: u32,
+}
+
+/// A store in a database; cheap to clone, all clones share the connections.
+#[derive(Clone)]
+pub struct PostgresStore {
+    identity: Arc<ArcSwap<StoreIdentity>>,
+    rules: Arc<Rules>,
+    pools: Pools,
+    /// For the connection of notifications.
+    options: PgConnectOptions,
+}
+
+impl PostgresStore {
+    /// Connects to the database of a URL and looks whether this version can work on it.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; none of them holds anything of the URL.
+    #[tracing::instrument(name = "store.open", skip_all)]
+    pub async fn open(url: &str, open: OpenOptions) -> Result<Self, OpenError> {
+        let options = connect::options(url)?;
+        let mut connection = connect::connect(&options).await?;
+        if open.migrate {
+            schema::migrate(&mut connection).await?;
+        } else {
+            match bounded(SMALL, schema::installed(&mut connection)).await? {
+                Some(installed) => installed.verify()?,
+                None => {
+                    return Err(StoreError::Schema(
+                        "the database is empty; run `ambit migrate`, or start without --no-migrate"
+                            .to_owned(),
+                    )
+                    .into());
+                }
+            }
+        }
+        let (identity, installed) = bounded(SMALL, schema::identity(&mut connection)).await?;
+        installed.verify()?;
+        let rules = bounded(SMALL, Rules::read(&mut connection)).await?;
+        drop(connection.close().await);
+        Ok(Self {
+            identity: Arc::new(ArcSwap::from_pointee(identity)),
+            rules: Arc::new(rules),
+            pools: Pools::new(&options, open.connections_max),
+            options,
+        })
+    }
+
+    /// Brings the database of a URL to this version's schema and gives the roles their rights;
+    /// answers the schema that it has then, which may be a later one.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn migrate(url: &str) -> Result<i64, OpenError> {
+        let mut connection = connect::connect(&connect::options(url)?).await?;
+        schema::migrate(&mut connection).await?;
+        let installed = bounded(SMALL, schema::installed(&mut connection)).await?;
+        let version = installed.map_or(0, |installed| installed.version);
+        // The rights of a later schema are for its own version to give.
+        if version == schema::newest() {
+            schema::grant(&mut connection).await?;
+        }
+        drop(connection.close().await);
+        Ok(version)
+    }
+
+    /// Looks at the database of a URL without changing it.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn examine(url: &str) -> Result<Examination, OpenError> {
+        examine::examine(url).await
+    }
+
+    /// Waits for running calls and closes all connections. Later calls answer
+    /// [`StoreError::Unavailable`].
+    pub async fn close(&self) {
+        self.pools.close().await;
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn identity(&self) -> Arc<StoreIdentity> {
+        self.identity.load_full()
+    }
+
+    #[tracing::instrument(name = "store.refresh_identity", level = "debug", skip_all)]
+    async fn refresh_identity(&self) -> Result<Arc<StoreIdentity>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let found = bounded(SMALL, schema::identity(lease.connection()?)).await;
+        let (identity, installed) = lease.settle(found).await?;
+        installed.verify()?;
+        if **self.identity.load() != identity {
+            self.identity.store(Arc::new(identity));
+        }
+        Ok(self.identity())
+    }
+
+    #[tracing::instrument(name = "store.head", level = "debug", skip_all)]
+    async fn head(&self, account: &Id) -> Result<Option<Head>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let head = bounded(SMALL, read::head(lease.connection()?, account)).await;
+        lease.settle(head).await
+    }
+
+    #[tracing::instrument(name = "store.heads", level = "debug", skip_all)]
+    async fn heads(&self, accounts: &[Id]) -> Result<Vec<AccountSummary>, StoreError> {
+        let ids: Vec<&str> = accounts.iter().map(Id::as_str).collect();
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let query = sqlx::query(
+            "SELECT revision, nonce, account_id FROM ambit.account_head
+                WHERE account_id = ANY($1) ORDER BY account_id",
+        )
+        .bind(ids)
+        .fetch_all(lease.connection()?);
+        let rows = bounded(SMALL, async { query.await.map_err(store_error) }).await;
+        lease.settle(rows).await?.iter().map(summary).collect()
+    }
+
+    #[tracing::instrument(name = "store.nonce_at", level = "debug", skip_all)]
+    async fn nonce_at(&self, account: &Id, revision: u64) -> Result<Option<Nonce>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let nonce = changes::nonce_at(lease.connection()?, account, revision);
+        let nonce = bounded(SMALL, nonce).await;
+        lease.settle(nonce).await
+    }
+
+    #[tracing::instrument(name = "store.accounts", level = "debug", skip_all)]
+    async fn accounts(
+        &self,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccountSummary>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let query = sqlx::query(
+            "SELECT revision, nonce, account_id FROM ambit.account_head WHERE account_id > $1
+                ORDER BY account_id LIMIT $2",
+        )
+        .bind(after.map_or("", Id::as_str))
+        .bind(i64::from(limit))
+        .fetch_all(lease.connection()?);
+        let rows = bounded(SMALL, async { query.await.map_err(store_error) }).await;
+        lease.settle(rows).await?.iter().map(summary).collect()
+    }
+
+    #[tracing::instrument(name = "store.snapshot", level = "debug", skip_all)]
+    async fn snapshot(
+        &self,
+        account: &Id,
+        attributes: bool,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        snapshot::snapshot(&self.pools.loads, account, attributes).await
+    }
+
+    #[tracing::instrument(name = "store.changes_since", level = "debug", skip_all)]
+    async fn changes_since(&self, account: &Id, have: Head) -> Result<Changes, StoreError> {
+        changes::changes_since(&self.pools.loads, account, have).await
+    }
+
+    #[tracing::instrument(name = "store.attributes", level = "debug", skip_all)]
+    async fn attributes(
+        &self,
+        account: &Id,
+        resources: &[ResourceKey],
+    ) -> Result<Vec<(ResourceKey, Attributes)>, StoreError> {
+        let keys: Vec<&ResourceKey> = resources.iter().collect();
+        let mut lease = self.pools.loads.lease(Mode::Read).await?;
+        let attributes = resources::attributes(lease.connection()?, account, &keys).await;
+        lease.settle(attributes).await
+    }
+
+    #[tracing::instrument(name = "store.apply", level = "debug", skip_all)]
+    async fn apply(&self, write: Write<'_>) -> Result<Head, StoreError> {
+        apply::apply(&self.pools.writes, write)
+            .await
+            .map_err(|error| self.rules.told(error))
+    }
+
+    #[tracing::instrument(name = "store.remembered", level = "debug", skip_all)]
+    async fn remembered(
+        &self,
+        account: &Id,
+        idempotency: IdempotencyKey<'_>,
+    ) -> Result<Option<RememberedWrite>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let found = apply::remembered(lease.connection()?, account, idempotency);
+        let found = bounded(SMALL, found).await;
+        lease.settle(found).await
+    }
+
+    #[tracing::instrument(name = "store.delete_account", level = "debug", skip_all)]
+    async fn delete_account(
+        &self,
+        account: &Id,
+        expected: Option<Head>,
+    ) -> Result<bool, StoreError> {
+        apply::delete_account(&self.pools.writes, account, expected)
+            .await
+            .map_err(|error| self.rules.told(error))
+    }
+
+    /// There is nothing cheaper to ask than the heads themselves.
+    async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError> {
+        Ok(Box::new(InDoubt))
+    }
+
+    #[tracing::instrument(name = "store.notifications", level = "debug", skip_all)]
+    async fn notifications(&self) -> Result<Option<Box<dyn Notifications>>, StoreError> {
+        let channel = notifications::listen(&self.options).await?;
+        Ok(Some(Box::new(channel)))
+    }
+
+    #[tracing::instrument(name = "store.send_heartbeat", level = "debug", skip_all)]
+    async fn send_heartbeat(&self, heartbeat: Heartbeat) -> Result<(), StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let sent = bounded(SMALL, notifications::send(lease.connection()?, heartbeat)).await;
+        lease.settle(sent).await
+    }
+
+    #[tracing::instrument(name = "store.notification_queue_usage", level = "debug", skip_all)]
+    async fn notification_queue_usage(&self) -> Result<Option<f64>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let query = sqlx::query_scalar("SELECT pg_notification_queue_usage()")
+            .fetch_one(lease.connection()?);
+        let usage: Result<f64, _> =
+            bounded(SMALL, async { query.await.map_err(store_error) }).await;
+        lease.settle(usage).await.map(Some)
+    }
+
+    #[tracing::instrument(name = "store.trim_history", level = "debug", skip_all)]
+    async fn trim_history(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let mut lease = self.pools.writes.lease(Mode::Write).await?;
+        let trimmed = changes::trim_history(lease.connection()?, before, limit);
+        let trimmed = bounded(connect::LARGE, trimmed).await;
+        lease.settle(trimmed).await
+    }
+
+    #[tracing::instrument(name = "store.ping", level = "debug", skip_all)]
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let query =
+            sqlx::query("SELECT 1 FROM ambit.store_identity").fetch_one(lease.connection()?);
+        let answer = bounded(SMALL, async {
+            query.await.map(|_| ()).map_err(store_error)
+        })
+        .await;
+        lease.settle(answer).await
+    }
+}
+
+/// From a row of revision, nonce and account id.
+fn summary(row: &PgRow) -> Result<AccountSummary, StoreError> {
+    use sqlx::Row as _;
+    let id: &str = row.try_get(2).map_err(store_error)?;
+    Ok(AccountSummary {
+        id: Id::parse(id).map_err(|error| inconsistent("account_head", "account_id", id, error))?,
+        head: read::head_of(row, id)?,
+    })
+}
+
+/// Always says that something may have changed, so that whoever asks compares heads.
+struct InDoubt;
+
+#[async_trait]
+impl ChangeProbe for InDoubt {
+    async fn changed(&mut self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+}
