@@ -119,12 +119,6 @@ impl PostgresStore {
     pub async fn examine(url: &str) -> Result<Examination, OpenError> {
         examine::examine(url).await
     }
-
-    /// Waits for running calls and closes all connections. Later calls answer
-    /// [`StoreError::Unavailable`].
-    pub async fn close(&self) {
-        self.pools.close().await;
-    }
 }
 
 #[async_trait]
@@ -294,6 +288,11 @@ impl Store for PostgresStore {
         })
         .await;
         lease.settle(answer).await
+    }
+
+    #[tracing::instrument(name = "store.close", level = "debug", skip_all)]
+    async fn close(&self) {
+        self.pools.close().await;
     }
 }
 
