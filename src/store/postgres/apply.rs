@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, Row};
 
-use super::changes;
 use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
 use super::error::store_error;
 use super::read;
@@ -21,7 +20,7 @@ use crate::authz::model::{Entity, EntityKey, Id};
 use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
 use crate::store::rows::inconsistent;
 use crate::store::tables::Table;
-use crate::store::{Head, IdempotencyKey, RememberedWrite, StoreError, Write};
+use crate::store::{Head, IdempotencyKey, Nonce, RememberedWrite, StoreError, Write};
 
 /// Rows of one table from which on COPY is worth its round trips.
 const COPIED_FROM: usize = 500;
@@ -164,34 +163,66 @@ async fn take_revision(
         taking.execute(&mut *connection).await.map_err(store_error)
     })
     .await?;
-    let head = bounded(SMALL, read::head(connection, account)).await?;
-    let Some(head) = head else {
+    let Some(taken) = bounded(SMALL, taken(connection, account)).await? else {
         return Err(StoreError::Conflict);
     };
-    let Some(stored) = stored else {
-        // Somebody else made the account meanwhile.
-        return if head.revision == 1 {
-            Ok(head)
+    if !taken.is_ours {
+        // Nothing of ours was written: the rows were so already, whoever made them so.
+        return if stored == Some(taken.head) {
+            Ok(taken.head)
         } else {
             Err(StoreError::Conflict)
         };
-    };
-    if head == stored {
-        // The rows were there already.
-        return Ok(head);
     }
-    let follows = head.revision.checked_sub(1) == Some(stored.revision)
-        && bounded(
-            SMALL,
-            changes::nonce_at(connection, account, stored.revision),
-        )
-        .await?
-            == Some(stored.nonce);
+    let follows = match stored {
+        // Else somebody made the account meanwhile.
+        None => taken.head.revision == 1,
+        Some(stored) => {
+            taken.head.revision.checked_sub(1) == Some(stored.revision)
+                && taken.before.is_none_or(|nonce| nonce == stored.nonce)
+        }
+    };
     if follows {
-        Ok(head)
+        Ok(taken.head)
     } else {
         Err(StoreError::Conflict)
     }
+}
+
+/// Where an account stands after the revision was taken.
+struct Taken {
+    head: Head,
+    /// Whether it was this transaction that took it.
+    is_ours: bool,
+    /// The nonce of the revision before. `None` where the log was cut by hand: an account that was
+    /// made anew in between would have all of it.
+    before: Option<Nonce>,
+}
+
+async fn taken(connection: &mut PgConnection, account: &Id) -> Result<Option<Taken>, StoreError> {
+    let row = sqlx::query(
+        "SELECT h.revision, h.nonce, coalesce(r.txid = pg_current_xact_id_if_assigned(), false),
+                b.nonce
+            FROM ambit.account_head AS h
+            LEFT JOIN ambit.revision_log AS r
+                ON r.account_id = h.account_id AND r.revision = h.revision
+            LEFT JOIN ambit.revision_log AS b
+                ON b.account_id = h.account_id AND b.revision = h.revision - 1
+            WHERE h.account_id = $1",
+    )
+    .bind(account.as_str())
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    row.map(|row| {
+        let before: Option<&[u8]> = row.try_get(3).map_err(store_error)?;
+        Ok(Taken {
+            head: read::head_of(&row, account.as_str())?,
+            is_ours: row.try_get(2).map_err(store_error)?,
+            before: before.and_then(|nonce| nonce.try_into().ok()),
+        })
+    })
+    .transpose()
 }
 
 /// Puts or removes rows, as many to a statement as a value holds well.

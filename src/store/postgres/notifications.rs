@@ -26,13 +26,14 @@ pub(super) async fn listen(options: &PgConnectOptions) -> Result<Channel, StoreE
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_lazy_with(options.clone());
-    bounded(SMALL, async {
+    // The driver's future is large.
+    let listening = Box::pin(async {
         let mut listener = PgListener::connect_with(&pool).await.map_err(store_error)?;
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await.map_err(store_error)?;
         Ok(Channel(listener))
-    })
-    .await
+    });
+    bounded(SMALL, listening).await
 }
 
 #[async_trait]

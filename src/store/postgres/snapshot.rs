@@ -161,11 +161,7 @@ async fn send_copy(
     chunks.send(merged.chunk).await
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a small constant"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 const CHUNK: usize = PAGE as usize;
 
 impl From<BinaryError> for StoreError {

@@ -129,6 +129,17 @@ impl Cluster {
         assert!(started.success(), "the server did not start: {}", said());
     }
 
+    /// Lets nobody but the superuser in without a password from here on.
+    pub fn require_password(&self) {
+        let rules =
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        fs::write(self.data().join("pg_hba.conf"), rules).unwrap();
+        run(program("pg_ctl")
+            .args(["-s", "-D"])
+            .arg(self.data())
+            .arg("reload"));
+    }
+
     /// Stops the server in good order, cutting the connections.
     pub fn stop(&self) {
         run(program("pg_ctl")
