@@ -21,6 +21,7 @@ mod documents;
 mod freshness;
 mod golden;
 mod grpc;
+mod metrics;
 mod oracle;
 mod postgres;
 mod postgres_writers;

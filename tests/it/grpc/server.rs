@@ -1,6 +1,7 @@
 //! The real server in this process: real store, real port, real clients.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use crate::database::Database;
 pub struct TestServer {
     pub channel: Channel,
     pub shutdown: Shutdown,
+    pub http: SocketAddr,
     running: JoinHandle<()>,
     _database: Database,
 }
@@ -47,6 +49,7 @@ impl TestServer {
             .await
             .unwrap();
         let address = app.grpc_address();
+        let http = app.http_address();
         let running = tokio::spawn(async move { app.run().await.unwrap() });
         let channel = Channel::from_shared(format!("http://{address}"))
             .unwrap()
@@ -56,6 +59,7 @@ impl TestServer {
         let server = Self {
             channel,
             shutdown,
+            http,
             running,
             _database: database,
         };
