@@ -5,12 +5,18 @@
 use std::sync::{Arc, OnceLock};
 
 use ambit::store::Store;
+use ambit::store::postgres::{OpenOptions, PostgresStore};
 use ambit::store::sqlite::SqliteStore;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use crate::postgres::cluster;
+
+const OPEN: OpenOptions = OpenOptions {
+    migrate: true,
+    connections_max: 8,
+};
 
 const STORE_VARIABLE: &str = "AMBIT_TEST_STORE";
 
@@ -56,7 +62,9 @@ impl Database {
     pub async fn open(&self) -> Arc<dyn Store> {
         match self {
             Self::Sqlite(directory) => Arc::new(SqliteStore::open(directory.path()).await.unwrap()),
-            Self::Postgres(_) => panic!("no store for it yet"),
+            Self::Postgres(database) => {
+                Arc::new(PostgresStore::open(database.url(), OPEN).await.unwrap())
+            }
         }
     }
 
