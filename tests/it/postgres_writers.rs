@@ -2,6 +2,7 @@
 //! commits, whatever they do to each other.
 
 mod commits;
+mod followed;
 mod logged;
 mod races;
 mod roles;
@@ -10,15 +11,12 @@ mod tokens;
 
 use std::collections::BTreeMap;
 
-use sqlx::migrate::Migrator;
+use ambit::store::postgres::PostgresStore;
 use sqlx::postgres::PgDatabaseError;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::task::JoinHandle;
 
 use crate::postgres::cluster::{Database, connect};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/postgres");
-const GRANTS: &str = include_str!("../../src/store/migrations/postgres_grants.sql");
 
 /// One account with a row in each table, and another that has a team and two contacts.
 const ACCOUNTS: &str = "
@@ -69,15 +67,7 @@ async fn beside() -> Beside {
 
 async fn schema_only() -> Beside {
     let database = Database::empty();
-    let mut connection = connect(database.url()).await;
-    run(
-        &mut connection,
-        "CREATE SCHEMA ambit; SET search_path = ambit",
-    )
-    .await
-    .unwrap();
-    MIGRATIONS.run(&mut connection).await.unwrap();
-    run(&mut connection, GRANTS).await.unwrap();
+    PostgresStore::migrate(database.url()).await.unwrap();
     let connection = connect(database.url()).await;
     Beside {
         database,

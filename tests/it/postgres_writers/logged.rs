@@ -3,7 +3,7 @@
 use super::*;
 
 /// Statements, each with the keys that it changes.
-const STATEMENTS: &[(&str, &[&str])] = &[
+pub(super) const STATEMENTS: &[(&str, &[&str])] = &[
     ("UPDATE ambit.account SET plan = 'starter' WHERE account_id = 'acme'", &["account"]),
     ("INSERT INTO ambit.account_setting VALUES ('acme', 'partition_mode', 'email', 'share')", &["account"]),
     ("DELETE FROM ambit.account_setting WHERE type_key = 'email'", &["account"]),
@@ -111,7 +111,7 @@ const STATEMENTS: &[(&str, &[&str])] = &[
 ];
 
 /// Statements that leave every row as it was.
-const NOTHING: &[&str] = &[
+pub(super) const NOTHING: &[&str] = &[
     "UPDATE ambit.account SET plan = plan",
     "UPDATE ambit.app_user SET status = status, main_team = main_team",
     "UPDATE ambit.user_grant SET level = 'team' WHERE user_id = 'pa'",
