@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
+use super::connect::{LARGE, Lane, Mode, bounded};
 use super::error::store_error;
 use super::read;
 use crate::authz::model::{EntityKey, Id, Timestamp};
@@ -33,7 +33,8 @@ async fn read_changes(
     account: &Id,
     have: Head,
 ) -> Result<Changes, StoreError> {
-    let Some(head) = bounded(SMALL, read::head(connection, account)).await? else {
+    let logged = bounded(LARGE, logged_since(connection, account, have.revision)).await?;
+    let Some(head) = logged.head else {
         return Ok(Changes::Gone);
     };
     if head == have {
@@ -45,23 +46,23 @@ async fn read_changes(
         _ => return Ok(Changes::Reload),
     };
     // The revision that is stood at comes first, if it is still logged.
-    let mut logged = bounded(LARGE, logged_from(connection, account, have.revision)).await?;
-    if logged.first() != Some(&have) {
+    let mut history = logged.history;
+    if history.first() != Some(&have) {
         return Ok(Changes::Reload);
     }
-    let history = logged.split_off(1);
+    let history = history.split_off(1);
     if history.len() as u64 != steps || history.last() != Some(&head) {
         return Ok(Changes::Reload);
     }
-    let keys = bounded(LARGE, changed_keys(connection, account, have.revision)).await?;
-    let Some(keys) = keys.filter(|keys| keys.revisions == history.len()) else {
+    let Some(keys) = logged.keys.filter(|_| logged.revisions == history.len()) else {
         return Ok(Changes::Reload);
     };
-    let present = read::entities(connection, account, &keys.keys).await?;
+    let keys = Vec::from_iter(keys);
+    let present = read::entities(connection, account, &keys).await?;
     Ok(Changes::Delta {
         head,
         history,
-        changes: puts_then_deletes(present, &keys.keys),
+        changes: puts_then_deletes(present, &keys),
     })
 }
 
@@ -91,76 +92,87 @@ pub(super) async fn nonce_at(
         .transpose()
 }
 
-/// Logged revisions from one on, oldest first.
-async fn logged_from(
-    connection: &mut PgConnection,
-    account: &Id,
-    from: u64,
-) -> Result<Vec<Head>, StoreError> {
-    sqlx::query(
-        "SELECT revision, nonce FROM ambit.revision_log
-            WHERE account_id = $1 AND revision >= $2 ORDER BY revision",
-    )
-    .bind(account.as_str())
-    .bind(i64::try_from(from).unwrap_or(i64::MAX))
-    .fetch_all(connection)
-    .await
-    .map_err(store_error)?
-    .iter()
-    .map(|row| read::head_of(row, account.as_str()))
-    .collect()
-}
-
+/// What the log has, and where the account stands.
+#[derive(Default)]
 struct Logged {
-    keys: Vec<EntityKey>,
-    /// How many revisions have a row in the log: where rows were taken out by hand, what they told
-    /// is not known.
+    head: Option<Head>,
+    /// Revisions from the one that was named on, oldest first.
+    history: Vec<Head>,
+    /// Keys logged after it; `None`: too many, one that can't be read, or the log says to reload.
+    keys: Option<BTreeSet<EntityKey>>,
+    /// How many revisions after it have a row in the log: where rows were taken out by hand, what
+    /// they told is not known.
     revisions: usize,
 }
 
-/// Keys logged after a revision, each once; `None`: too many, one that can't be read, or the log
-/// says to reload.
-async fn changed_keys(
+/// In one statement, since each costs a round trip and a follower waits for all of them.
+async fn logged_since(
     connection: &mut PgConnection,
     account: &Id,
-    after: u64,
-) -> Result<Option<Logged>, StoreError> {
-    // The rows of one statement see one state, so what is counted is what is listed.
+    from: u64,
+) -> Result<Logged, StoreError> {
     let rows = sqlx::query(
-        "WITH logged AS MATERIALIZED (
-            SELECT r.revision, c.kind, c.resource_type, c.ids
-                FROM ambit.revision_log AS r JOIN ambit.change_log AS c
-                ON c.account_id = r.account_id AND c.txid = r.txid
-                WHERE r.account_id = $1 AND r.revision > $2)
-        SELECT DISTINCT l.kind, l.resource_type, coalesce(k.id, ''),
-                (SELECT count(DISTINCT revision) FROM logged)
-            FROM logged AS l LEFT JOIN LATERAL unnest(l.ids) AS k(id) ON true LIMIT $3",
+        "WITH history AS MATERIALIZED (
+            SELECT revision, nonce, txid FROM ambit.revision_log
+                WHERE account_id = $1 AND revision BETWEEN $2 AND $2 + $3),
+        logged AS MATERIALIZED (
+            SELECT h.revision, c.kind, c.resource_type, c.ids
+                FROM history AS h JOIN ambit.change_log AS c
+                ON c.account_id = $1 AND c.txid = h.txid WHERE h.revision > $2)
+        SELECT revision, nonce, 0, '', '', '' FROM ambit.account_head WHERE account_id = $1
+        UNION ALL
+        SELECT revision, nonce, 1, '', '', '' FROM history
+        UNION ALL
+        (SELECT DISTINCT (SELECT count(DISTINCT revision) FROM logged), ''::bytea, 2,
+                l.kind, l.resource_type, coalesce(k.id, '')
+            FROM logged AS l LEFT JOIN LATERAL unnest(l.ids) AS k(id) ON true LIMIT $3)",
     )
     .bind(account.as_str())
-    .bind(i64::try_from(after).unwrap_or(i64::MAX))
+    // So that the sum is a number too.
+    .bind(
+        i64::try_from(from)
+            .unwrap_or(i64::MAX)
+            .min(i64::MAX - READ_MAX),
+    )
     .bind(READ_MAX)
     .fetch_all(connection)
     .await
     .map_err(store_error)?;
-    let Some(first) = rows.first().filter(|_| rows.len() <= KEYS_MAX) else {
-        return Ok(None);
+    let mut logged = Logged {
+        keys: Some(BTreeSet::new()),
+        ..Logged::default()
     };
-    let revisions: i64 = first.try_get(3).map_err(store_error)?;
-    Ok(rows
-        .iter()
-        .map(key_of)
-        .collect::<Option<BTreeSet<_>>>()
-        .map(|keys| Logged {
-            keys: Vec::from_iter(keys),
-            revisions: usize::try_from(revisions).unwrap_or(0),
-        }))
+    let mut listed = 0;
+    for row in &rows {
+        match row.try_get::<i32, _>(2).map_err(store_error)? {
+            0 => logged.head = Some(read::head_of(row, account.as_str())?),
+            1 => logged.history.push(read::head_of(row, account.as_str())?),
+            _ => {
+                listed += 1;
+                let revisions: i64 = row.try_get(0).map_err(store_error)?;
+                logged.revisions = usize::try_from(revisions).unwrap_or(0);
+                match (key_of(row), &mut logged.keys) {
+                    (Some(key), Some(keys)) => {
+                        keys.insert(key);
+                    }
+                    (None, _) | (_, None) => logged.keys = None,
+                }
+            }
+        }
+    }
+    if listed > KEYS_MAX {
+        logged.keys = None;
+    }
+    // A union promises no order.
+    logged.history.sort_by_key(|head| head.revision);
+    Ok(logged)
 }
 
 /// `None` for a row that says to reload, or that can't be read.
 fn key_of(row: &PgRow) -> Option<EntityKey> {
-    let kind: &str = row.try_get(0).ok()?;
-    let resource_type: &str = row.try_get(1).ok()?;
-    let id: &str = row.try_get(2).ok()?;
+    let kind: &str = row.try_get(3).ok()?;
+    let resource_type: &str = row.try_get(4).ok()?;
+    let id: &str = row.try_get(5).ok()?;
     entity_key(kind, resource_type, id).ok()
 }
 

@@ -314,7 +314,12 @@ impl Lease {
     ) -> Result<T, StoreError> {
         match (&outcome, self.mode) {
             (Ok(_), Mode::Alone) => {}
-            (Ok(_), Mode::Read | Mode::Write) => self.end("COMMIT", LARGE).await?,
+            // What was read is so, however the transaction ends: who asked need not wait for it.
+            (Ok(_), Mode::Read) => {
+                tokio::spawn(self.end_read());
+                return outcome;
+            }
+            (Ok(_), Mode::Write) => self.end("COMMIT", LARGE).await?,
             (Err(StoreError::Unavailable(_)), _) => return outcome,
             (Err(_), Mode::Alone) => {}
             (Err(_), Mode::Read | Mode::Write) => {
@@ -326,6 +331,13 @@ impl Lease {
         // Taken out, so that it is no more closed with this.
         drop(self.connection.take());
         outcome
+    }
+
+    async fn end_read(mut self) {
+        if self.end("COMMIT", BRIEF).await.is_ok() {
+            // Taken out, so that it is no more closed with this.
+            drop(self.connection.take());
+        }
     }
 
     async fn end(&mut self, statement: &'static str, limit: Duration) -> Result<(), StoreError> {
