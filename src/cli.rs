@@ -22,6 +22,7 @@ pub mod error;
 pub mod explain;
 pub mod export;
 pub mod filter;
+pub mod import;
 pub mod list;
 pub mod output;
 pub mod question;
@@ -67,6 +68,8 @@ enum Command {
     Apply(apply::Arguments),
     /// Write an account out as a document
     Export(export::Arguments),
+    /// Write resources by the million from a table or JSON lines
+    Import(Box<import::Arguments>),
     /// Run the cases of account documents, without server and database
     Test(test::Arguments),
     /// Ask whether a user may do an action
@@ -138,6 +141,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Serve(arguments) => serve::run(&arguments, output),
         Command::Apply(arguments) => block_on(apply::run(arguments, output)),
         Command::Export(arguments) => block_on(export::run(arguments, output)),
+        Command::Import(arguments) => block_on(import::run(*arguments, output)),
         Command::Test(arguments) => test::run(&arguments, output),
         Command::Check(arguments) => block_on(check::run(arguments, output)),
         Command::BatchCheck(arguments) => block_on(batch_check::run(arguments, output)),

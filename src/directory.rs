@@ -5,11 +5,12 @@
 //! else's change -> the new head goes back to the caller. A conflict plans again, a bounded number
 //! of times.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::change::{AccountPatch, Change, ChangeError, ChangeLine, ChangeSet};
-use crate::authz::graph::GraphError;
+use crate::authz::graph::{AccountGraph, GraphError};
 use crate::authz::model::Id;
 use crate::clock::Clock;
 use crate::graph_cache::{Consistency, GraphCache, ReadError, ReadGraph};
@@ -50,9 +51,7 @@ pub enum DirectoryError {
     ExpectedRevision,
     #[error("the idempotency key `{0}` was used for another request in the last 24 hours")]
     IdempotencyKeyReused(Id),
-    #[error(
-        "the account was changed by others on each of {WRITE_TRIES_MAX} tries: try again later"
-    )]
+    #[error("the account was changed by others on each try: try again later")]
     Contended,
     /// The text is safe to show; the source is for the log.
     #[error(transparent)]
@@ -89,6 +88,39 @@ pub struct Idempotency {
     pub key: Id,
     /// SHA-256 of the request.
     pub request_digest: [u8; 32],
+}
+
+/// What a write is to make of an account, told anew for each state that it is planned on.
+pub(crate) trait Intent: Send + Sync + 'static {
+    fn changes(&self, present: Option<&AccountGraph>) -> Cow<'_, [Change]>;
+}
+
+impl Intent for Vec<Change> {
+    fn changes(&self, _present: Option<&AccountGraph>) -> Cow<'_, [Change]> {
+        Cow::Borrowed(self)
+    }
+}
+
+/// A write whose changes depend on the account as it stands.
+pub(crate) struct IntentWrite {
+    pub(crate) account: Id,
+    pub(crate) intent: Arc<dyn Intent>,
+    pub(crate) idempotency: Option<Idempotency>,
+    pub(crate) dry_run: bool,
+    /// Times that it is planned before it gives up to other writers.
+    pub(crate) tries_max: u32,
+}
+
+impl From<ApplyChanges> for IntentWrite {
+    fn from(request: ApplyChanges) -> Self {
+        Self {
+            account: request.account,
+            intent: Arc::new(request.changes),
+            idempotency: request.idempotency,
+            dry_run: request.dry_run,
+            tries_max: WRITE_TRIES_MAX,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,13 +176,15 @@ impl Directory {
             idempotency,
             dry_run: false,
         };
-        self.write(request, Precondition::NoSuchAccount).await
+        self.write(request.into(), Precondition::NoSuchAccount)
+            .await
     }
 
     /// Carries out a list of changes that creates its account; [`DirectoryError::AlreadyExists`] if
     /// there is one, which is left as it is.
     pub async fn create_with(&self, request: ApplyChanges) -> Result<Applied, DirectoryError> {
-        self.write(request, Precondition::NoSuchAccount).await
+        self.write(request.into(), Precondition::NoSuchAccount)
+            .await
     }
 
     /// Carries out a list of changes in one transaction, or none of it.
@@ -159,7 +193,22 @@ impl Directory {
             Some(token) => Precondition::StandsAt(self.head_of(token, &request.account)?),
             None => Precondition::None,
         };
-        self.write(request, precondition).await
+        self.write(request.into(), precondition).await
+    }
+
+    /// Carries out what an intent makes of the account in one transaction, or none of it.
+    pub(crate) async fn write_intent(&self, write: IntentWrite) -> Result<Applied, DirectoryError> {
+        self.write(write, Precondition::None).await
+    }
+
+    /// Whether a request was carried out under its idempotency key, by anyone.
+    pub(crate) async fn was_written(
+        &self,
+        account: &Id,
+        idempotency: &Idempotency,
+    ) -> Result<bool, DirectoryError> {
+        let remembered = self.remembered(account, idempotency).await?;
+        Ok(remembered.is_some())
     }
 
     /// Removes an account with everything in it.
@@ -232,11 +281,10 @@ impl Directory {
 
     async fn write(
         &self,
-        request: ApplyChanges,
+        request: IntentWrite,
         precondition: Precondition,
     ) -> Result<Applied, DirectoryError> {
-        let request = Arc::new(request);
-        for tries in 1..=WRITE_TRIES_MAX {
+        for tries in 1..=request.tries_max {
             match self.write_once(&request, precondition).await {
                 Err(DirectoryError::Store(StoreError::Conflict)) => {
                     tracing::debug!(account = %request.account, tries, "write met another, plans again");
@@ -250,7 +298,7 @@ impl Directory {
 
     async fn write_once(
         &self,
-        request: &Arc<ApplyChanges>,
+        request: &IntentWrite,
         precondition: Precondition,
     ) -> Result<Applied, DirectoryError> {
         // Writers to one account queue here, so that they don't spend their tries on each other.
@@ -325,22 +373,32 @@ impl Directory {
         }
     }
 
-    async fn replay(&self, request: &ApplyChanges) -> Result<Option<Applied>, DirectoryError> {
+    async fn replay(&self, request: &IntentWrite) -> Result<Option<Applied>, DirectoryError> {
         let Some(idempotency) = request.idempotency.as_ref().filter(|_| !request.dry_run) else {
             return Ok(None);
         };
+        let head = self.remembered(&request.account, idempotency).await?;
+        Ok(head.map(|head| Applied {
+            head: Some(head),
+            lines: Vec::new(),
+            replayed: true,
+        }))
+    }
+
+    /// The head that the same request came to before.
+    async fn remembered(
+        &self,
+        account: &Id,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Head>, DirectoryError> {
         let remembered = self
             .store
-            .remembered(&request.account, self.key(idempotency))
+            .remembered(account, self.key(idempotency))
             .await?;
         match remembered {
             None => Ok(None),
             Some(write) if write.request_digest == idempotency.request_digest => {
-                Ok(Some(Applied {
-                    head: Some(write.head),
-                    lines: Vec::new(),
-                    replayed: true,
-                }))
+                Ok(Some(write.head))
             }
             Some(_) => Err(DirectoryError::IdempotencyKeyReused(
                 idempotency.key.clone(),

@@ -9,6 +9,7 @@ pub mod feed;
 pub mod graph_cache;
 pub mod grpc;
 pub mod http;
+pub mod imports;
 pub mod metrics;
 pub mod retention;
 pub mod revision;

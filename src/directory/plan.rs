@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{ApplyChanges, DirectoryError};
+use super::{DirectoryError, Intent, IntentWrite};
 use crate::authz::change::{self, ChangeProblem, ChangeSet};
 use crate::authz::graph::{AccountGraph, GraphBuilder, GraphError};
 use crate::authz::model::{Entity, EntityChange, EntityKey, Id};
@@ -20,14 +20,15 @@ pub(super) struct Planned {
 /// would take the account out of service is refused before it is made.
 pub(super) async fn plan(
     store: &dyn Store,
-    request: &Arc<ApplyChanges>,
+    request: &IntentWrite,
     present: Option<Arc<ReadGraph>>,
 ) -> Result<Planned, DirectoryError> {
     let expected = present.as_ref().map(|present| present.head);
-    let planning = Arc::clone(request);
+    let account = request.account.clone();
+    let intent = Arc::clone(&request.intent);
     let (set, next) = off_worker(move || {
         let graph = present.as_ref().map(|present| &present.graph);
-        let set = plan_on(&planning, graph)?;
+        let set = plan_on(&account, intent.as_ref(), graph)?;
         let next = match graph {
             Some(graph) => graph.apply(&set.changes),
             None => built_of(&set.changes, BTreeMap::new()),
@@ -46,11 +47,13 @@ pub(super) async fn plan(
 }
 
 fn plan_on(
-    request: &ApplyChanges,
+    account: &Id,
+    intent: &dyn Intent,
     graph: Option<&AccountGraph>,
 ) -> Result<ChangeSet, DirectoryError> {
-    change::plan(&request.account, graph, &request.changes).map_err(|error| match error.problem {
-        ChangeProblem::NoAccount => ReadError::UnknownAccount(request.account.clone()).into(),
+    let changes = intent.changes(graph);
+    change::plan(account, graph, &changes).map_err(|error| match error.problem {
+        ChangeProblem::NoAccount => ReadError::UnknownAccount(account.clone()).into(),
         ChangeProblem::Dangling { .. }
         | ChangeProblem::Invalid(_)
         | ChangeProblem::TeamCycle(_)

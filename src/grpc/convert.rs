@@ -15,6 +15,7 @@ mod change;
 mod change_to_wire;
 mod changes_of_entity;
 mod entity;
+mod import;
 
 pub use change::change_from_wire;
 pub use change_to_wire::change_to_wire;
@@ -23,6 +24,8 @@ pub use entity::{access_group_to_wire, account_to_wire, segment_to_wire};
 pub use entity::{catalog_from_wire, partner_program_from_wire};
 pub use entity::{entity_change_to_wire, entity_key_to_wire, resource_to_wire, settings_from_wire};
 pub use entity::{permission_set_to_wire, team_to_wire, user_to_wire};
+pub use import::{attributes_from_text, core_field, mode_from_wire, mode_to_wire};
+pub use import::{line_problem_to_wire, progress_to_wire, row_from_wire, row_to_wire};
 
 /// The path of a field on the wire, such as `changes[3].put_user.main_team`; built on the stack and
 /// written out only where a complaint needs it.

@@ -19,6 +19,7 @@ use crate::store::Store;
 
 mod apply;
 mod export;
+mod import;
 mod watch;
 
 /// Page sizes of console reads.
@@ -384,6 +385,15 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         Ok(Response::new(
             self.apply_changes(request.into_inner()).await?,
         ))
+    }
+
+    type ImportResourcesStream = Chunks<wire::ImportResourcesResponse>;
+
+    async fn import_resources(
+        &self,
+        request: Request<Streaming<wire::ImportResourcesRequest>>,
+    ) -> Result<Response<Self::ImportResourcesStream>, Status> {
+        Ok(Response::new(self.import_resources(request.into_inner())))
     }
 
     type ExportAccountStream = Chunks<wire::ExportAccountResponse>;

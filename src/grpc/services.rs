@@ -30,11 +30,12 @@ const ANSWER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 pub const SERVICES: &[&str] = &[DECISION, DIRECTORY];
 
 /// The methods that take messages up to [`BULK_MESSAGE_BYTES_MAX`].
-const BULK_METHODS: [&str; 4] = [
+const BULK_METHODS: [&str; 5] = [
     "BatchCheck",
     "FilterAccessible",
     "FilterAccessibleStream",
     "ApplyChanges",
+    "ImportResources",
 ];
 
 /// All services of the port.

@@ -259,7 +259,7 @@ impl From<Failure> for Status {
 }
 
 /// At most [`MESSAGE_BYTES_MAX`] bytes, cut between two characters.
-fn truncated(text: &str) -> String {
+pub(super) fn truncated(text: &str) -> String {
     if text.len() <= MESSAGE_BYTES_MAX {
         return text.to_owned();
     }

@@ -337,7 +337,10 @@ fn set_group_member(change: &wire::SetGroupMember, path: &Path<'_>) -> Result<Ch
     })
 }
 
-fn resource_patch(patch: &wire::ResourcePatch, path: &Path<'_>) -> Result<ResourcePatch, Failure> {
+pub(super) fn resource_patch(
+    patch: &wire::ResourcePatch,
+    path: &Path<'_>,
+) -> Result<ResourcePatch, Failure> {
     Ok(ResourcePatch {
         key: ResourceKey {
             resource_type: id(&patch.resource_type, path.field("resource_type"))?,
@@ -354,7 +357,7 @@ fn resource_patch(patch: &wire::ResourcePatch, path: &Path<'_>) -> Result<Resour
     })
 }
 
-fn attributes(text: &str, path: Path<'_>) -> Result<Attributes, Failure> {
+pub(super) fn attributes(text: &str, path: Path<'_>) -> Result<Attributes, Failure> {
     if text.is_empty() {
         return Ok(Attributes::new());
     }

@@ -188,7 +188,7 @@ fn holder_to_wire(holder: &GrantHolder) -> wire::set_grants::Holder {
     }
 }
 
-fn resource_patch_to_wire(patch: &ResourcePatch) -> wire::ResourcePatch {
+pub(super) fn resource_patch_to_wire(patch: &ResourcePatch) -> wire::ResourcePatch {
     wire::ResourcePatch {
         resource_type: patch.key.resource_type.to_string(),
         id: patch.key.id.to_string(),

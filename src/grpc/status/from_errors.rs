@@ -85,16 +85,23 @@ fn store_failure(error: &StoreError) -> Failure {
     Failure::new(reason, error.to_string())
 }
 
+impl Reason {
+    /// Why a change can't be made.
+    pub fn of_change(problem: &ChangeProblem) -> Self {
+        match problem {
+            ChangeProblem::NoAccount => Self::AccountNotFound,
+            ChangeProblem::Dangling { .. } => Self::UnknownReference,
+            ChangeProblem::Invalid(_) => Self::InvalidField,
+            ChangeProblem::TeamCycle(_) => Self::TeamCycle,
+            ChangeProblem::NotEntitled(_) => Self::NotEntitled,
+            ChangeProblem::LastSuperAdmin => Self::LastSuperAdmin,
+            ChangeProblem::TooMany { .. } => Self::TooManyChanges,
+        }
+    }
+}
+
 fn change_failure(error: &ChangeError) -> Failure {
-    let reason = match &error.problem {
-        ChangeProblem::NoAccount => Reason::AccountNotFound,
-        ChangeProblem::Dangling { .. } => Reason::UnknownReference,
-        ChangeProblem::Invalid(_) => Reason::InvalidField,
-        ChangeProblem::TeamCycle(_) => Reason::TeamCycle,
-        ChangeProblem::NotEntitled(_) => Reason::NotEntitled,
-        ChangeProblem::LastSuperAdmin => Reason::LastSuperAdmin,
-        ChangeProblem::TooMany { .. } => Reason::TooManyChanges,
-    };
+    let reason = Reason::of_change(&error.problem);
     let field = format!("changes[{}]{}", error.index, wire_field(&error.field));
     Failure::field(reason, field, &error.problem)
 }

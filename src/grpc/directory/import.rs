@@ -1,0 +1,189 @@
+//! `ImportResources`: rows by the million, in batches.
+
+use tonic::{Status, Streaming};
+
+use super::DirectoryHandlers;
+use crate::graph_cache::off_worker;
+use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks, chunks};
+use crate::grpc::convert::{self, Path};
+use crate::grpc::status::{Failure, Reason, with_reason};
+use crate::grpc::wire;
+use crate::imports::{Batch, Import, ImportError, ImportRequest};
+use prost::Message as _;
+
+const KEY: &str = "import_key";
+
+type Messages = Streaming<wire::ImportResourcesRequest>;
+type Sender = ChunkSender<wire::ImportResourcesResponse>;
+
+impl DirectoryHandlers {
+    pub(super) fn import_resources(
+        &self,
+        messages: Messages,
+    ) -> Chunks<wire::ImportResourcesResponse> {
+        let handlers = self.clone();
+        chunks(move |sender| async move { handlers.import(messages, sender).await })
+    }
+
+    async fn import(&self, mut messages: Messages, sender: Sender) -> Result<(), Status> {
+        // An empty stream has no header either, and is told what is missing.
+        let mut message = self.next(&mut messages).await?.unwrap_or_default();
+        let request = header(&message)?;
+        let begun = Import::begin(self.directory.clone(), request).await;
+        let mut import = begun.map_err(failure)?;
+        let mut position = 0;
+        loop {
+            for row in read(std::mem::take(&mut message.rows), &mut position).await? {
+                if let Some(batch) = import.add(row)
+                    && write(&mut import, batch, &sender).await?
+                {
+                    return end(&import, wire::ImportEnd::TooManyErrors, &sender).await;
+                }
+            }
+            match self.next(&mut messages).await? {
+                Some(following) => message = without_header(following)?,
+                None => break,
+            }
+        }
+        if let Some(batch) = import.rest()
+            && write(&mut import, batch, &sender).await?
+        {
+            return end(&import, wire::ImportEnd::TooManyErrors, &sender).await;
+        }
+        end(&import, wire::ImportEnd::Complete, &sender).await
+    }
+
+    /// A server that shuts down ends an import between two batches.
+    async fn next(
+        &self,
+        messages: &mut Messages,
+    ) -> Result<Option<wire::ImportResourcesRequest>, Status> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.soft().cancelled() => Err(Failure::new(
+                Reason::ShuttingDown,
+                "the server is shutting down: send the same rows again under the same key, here later or to another one",
+            )
+            .into()),
+            message = messages.message() => message.map_err(with_reason),
+        }
+    }
+}
+
+fn header(message: &wire::ImportResourcesRequest) -> Result<ImportRequest, Failure> {
+    let account = convert::id(&message.account_id, "account_id")?;
+    if !message.actor_user_id.is_empty() {
+        return Err(Failure::field(
+            Reason::ActorNotSupported,
+            "actor_user_id",
+            "imports on behalf of a user are not served yet: leave the field out, and let the caller's own system decide",
+        ));
+    }
+    let key = convert::id(&message.import_key, KEY)?;
+    let job = convert::optional_id(&message.job, "job")?.unwrap_or_else(|| key.clone());
+    Ok(ImportRequest {
+        account,
+        key,
+        job,
+        mode: convert::mode_from_wire(message.mode, Path::root("mode"))?,
+        batch_rows: usize::try_from(message.batch_rows).unwrap_or(usize::MAX),
+        errors_max: message.errors_max,
+        dry_run: message.dry_run,
+    })
+}
+
+fn without_header(
+    message: wire::ImportResourcesRequest,
+) -> Result<wire::ImportResourcesRequest, Failure> {
+    let wrong = [
+        (!message.account_id.is_empty(), "account_id"),
+        (!message.import_key.is_empty(), KEY),
+        (!message.job.is_empty(), "job"),
+        (message.mode != 0, "mode"),
+        (message.batch_rows != 0, "batch_rows"),
+        (message.errors_max != 0, "errors_max"),
+        (message.dry_run, "dry_run"),
+        (!message.actor_user_id.is_empty(), "actor_user_id"),
+    ];
+    match wrong.iter().find(|(set, _)| *set) {
+        Some((_, field)) => Err(Failure::invalid(
+            field,
+            "the field belongs into the first message of the stream alone",
+        )),
+        None => Ok(message),
+    }
+}
+
+/// The rows of a message, off the async workers: there may be 4 MiB of them.
+async fn read(
+    rows: Vec<wire::ImportRow>,
+    position: &mut u64,
+) -> Result<Vec<crate::imports::Row>, Failure> {
+    let first = *position;
+    *position += u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    Ok(off_worker(move || {
+        (first + 1..)
+            .zip(rows)
+            .map(|(position, row)| convert::row_from_wire(row, position))
+            .collect()
+    })
+    .await?)
+}
+
+/// Writes a batch and tells of it; whether too many rows were refused by now.
+async fn write(import: &mut Import, batch: Batch, sender: &Sender) -> Result<bool, Status> {
+    let problems = import.write(batch).await.map_err(failure)?;
+    let mut errors = Vec::new();
+    let mut bytes = 0;
+    for problem in &problems {
+        let error = convert::line_problem_to_wire(problem);
+        bytes += error.encoded_len();
+        errors.push(error);
+        if bytes >= CHUNK_BYTES {
+            bytes = 0;
+            tell(import, std::mem::take(&mut errors), sender).await?;
+        }
+    }
+    tell(import, errors, sender).await?;
+    Ok(import.has_too_many_errors())
+}
+
+async fn tell(
+    import: &Import,
+    errors: Vec<wire::ImportLineError>,
+    sender: &Sender,
+) -> Result<(), Status> {
+    sender.send(response(import, errors)).await
+}
+
+async fn end(import: &Import, end: wire::ImportEnd, sender: &Sender) -> Result<(), Status> {
+    let mut last = response(import, Vec::new());
+    last.set_end(end);
+    sender.send(last).await
+}
+
+fn response(import: &Import, errors: Vec<wire::ImportLineError>) -> wire::ImportResourcesResponse {
+    wire::ImportResourcesResponse {
+        progress: Some(convert::progress_to_wire(import.progress())),
+        errors,
+        revision: import.token().encode(),
+        end: wire::ImportEnd::Unspecified.into(),
+    }
+}
+
+fn failure(error: ImportError) -> Failure {
+    match error {
+        ImportError::Directory(error) => {
+            let failure = Failure::from(error);
+            match failure.reason {
+                Reason::IdempotencyKeyReused => Failure {
+                    field: Some(KEY.to_owned()),
+                    ..failure
+                },
+                _ => failure,
+            }
+        }
+        ImportError::KeyReused { .. } => Failure::field(Reason::IdempotencyKeyReused, KEY, error),
+        ImportError::KeyTooLong { .. } => Failure::invalid(KEY, error),
+    }
+}

@@ -1,0 +1,347 @@
+//! Bulk import: rows of resources with their assignments, written in batches.
+//!
+//! Each batch is planned and written as any other list of changes ([`crate::directory`]), so every
+//! rule holds; nothing of it is written where one of its rows is refused. How rows fall into
+//! batches depends on the rows alone, and each batch is written under an idempotency key of its
+//! own, so that an import that broke off is taken up by sending the same rows again: what was
+//! written is told apart by its digest and not written twice. Between two batches the account's
+//! other writers have their turn, and a batch that writers elsewhere keep from being written is
+//! cut in halves until it fits between them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::authz::change::Change;
+use crate::authz::graph::AccountGraph;
+use crate::authz::model::{EntityKey, Id};
+use crate::directory::{Applied, Directory, DirectoryError, Idempotency, Intent, IntentWrite};
+use crate::graph_cache::{Consistency, ReadError, off_worker};
+use crate::revision::RevisionToken;
+use crate::store::Head;
+
+mod batch;
+mod judge;
+mod row;
+
+pub use batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Batch};
+pub use row::{Assigned, Mode, Row, RowContent, Unreadable};
+
+use batch::{Batcher, Part};
+
+/// Longest import key: the key of each batch has it as its beginning.
+pub const IMPORT_KEY_BYTES_MAX: usize = 200;
+
+/// Rows that may be refused before an import stops, where the caller says nothing else.
+pub const ERRORS_MAX_DEFAULT: u64 = 1_000;
+
+/// Times that a part of a batch is planned before it is cut in halves: with less to write there is
+/// less time for others to come in between.
+const TRIES_BEFORE_CUT: u32 = 3;
+
+/// Times that a single row is planned before the import gives up.
+const TRIES_MAX: u32 = 32;
+
+/// Parts written in a row without a conflict before the next ones may be twice as large.
+const CALM_PARTS: u32 = 8;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(
+        "the rows {first} to {last} are not those that were written under the import key `{key}` in the last 24 hours: import a changed file under another key"
+    )]
+    KeyReused { key: String, first: u64, last: u64 },
+    #[error("an import key has at most {IMPORT_KEY_BYTES_MAX} bytes, this one has {bytes}")]
+    KeyTooLong { bytes: usize },
+}
+
+/// What is imported, and how.
+#[derive(Debug, Clone)]
+pub struct ImportRequest {
+    pub account: Id,
+    /// By which a broken import is taken up; at most [`IMPORT_KEY_BYTES_MAX`].
+    pub key: Id,
+    /// Assignments get the provenance `import:JOB`.
+    pub job: Id,
+    pub mode: Mode,
+    /// At most [`BATCH_ROWS_MAX`]; 0 means that.
+    pub batch_rows: usize,
+    /// 0: [`ERRORS_MAX_DEFAULT`].
+    pub errors_max: u64,
+    /// Judges every row, writes nothing.
+    pub dry_run: bool,
+}
+
+/// Rows so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub read: u64,
+    /// Written, and changed something; of a dry run: would.
+    pub written: u64,
+    pub unchanged: u64,
+    /// Written by an earlier import under the same key.
+    pub skipped: u64,
+    pub refused: u64,
+    /// Good, but in a batch with a refused row.
+    pub held_back: u64,
+}
+
+/// Why a row was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineProblem {
+    pub line: u64,
+    /// As account documents name it, e.g. `owners` or `assigned_to[2]`; empty: the whole row.
+    pub field: String,
+    pub problem: RowProblem,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowProblem {
+    #[error(transparent)]
+    Change(#[from] crate::authz::change::ChangeProblem),
+    #[error(
+        "the resource is in line {0} too; with the mode `replace` a resource has one row, which says all of it"
+    )]
+    Repeated(u64),
+    #[error("{}", .0.message)]
+    Unreadable(Unreadable),
+}
+
+/// One running import. Dropped before its end it has written whole batches.
+pub struct Import {
+    directory: Directory,
+    request: Arc<ImportRequest>,
+    batcher: Batcher,
+    progress: Progress,
+    head: Head,
+    /// Most rows that are tried in one transaction, learned from conflicts.
+    part_rows: usize,
+    calm: u32,
+}
+
+impl Import {
+    /// The account must be there.
+    pub async fn begin(directory: Directory, request: ImportRequest) -> Result<Self, ImportError> {
+        let bytes = request.key.as_str().len();
+        if bytes > IMPORT_KEY_BYTES_MAX {
+            return Err(ImportError::KeyTooLong { bytes });
+        }
+        let consistency = Consistency::FullyConsistent;
+        let read = directory
+            .graphs()
+            .read(&request.account, &consistency)
+            .await;
+        let head = read.map_err(DirectoryError::from)?.head;
+        let batch_rows = match request.batch_rows {
+            0 => BATCH_ROWS_MAX,
+            rows => rows.min(BATCH_ROWS_MAX),
+        };
+        Ok(Self {
+            directory,
+            request: Arc::new(request),
+            batcher: Batcher::new(batch_rows),
+            progress: Progress::default(),
+            head,
+            part_rows: batch_rows,
+            calm: 0,
+        })
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// The token of the revision at which everything written so far is seen.
+    pub fn token(&self) -> RevisionToken {
+        let graphs = self.directory.graphs();
+        graphs.token(&self.request.account, self.head)
+    }
+
+    /// Whether so many rows were refused that the rest is not looked at.
+    pub fn has_too_many_errors(&self) -> bool {
+        let errors_max = match self.request.errors_max {
+            0 => ERRORS_MAX_DEFAULT,
+            errors_max => errors_max,
+        };
+        self.progress.refused >= errors_max
+    }
+
+    /// Adds a row; a batch that is full before it is to be written.
+    pub fn add(&mut self, row: Row) -> Option<Batch> {
+        self.progress.read += 1;
+        self.batcher.add(row)
+    }
+
+    /// What is left once all rows are added.
+    pub fn rest(&mut self) -> Option<Batch> {
+        self.batcher.rest()
+    }
+
+    /// Writes a batch, or nothing of it where rows are refused, which are answered in their order.
+    pub async fn write(&mut self, batch: Batch) -> Result<Vec<LineProblem>, ImportError> {
+        let mut problems = batch.own_problems(self.request.mode);
+        if !problems.is_empty() {
+            problems.extend(self.judge(&batch.whole()).await?);
+            problems.sort_by_key(|problem| problem.line);
+            problems.dedup_by_key(|problem| problem.line);
+            return Ok(self.refuse(batch.len(), problems));
+        }
+        let mut parts = vec![batch.whole()];
+        let mut is_judged = false;
+        while let Some(part) = parts.pop() {
+            if self.was_written(&part).await? {
+                self.progress.skipped += part.count();
+                continue;
+            }
+            if let Some((first, second)) = part.halves()
+                && (part.len() > self.part_rows || self.was_written(&first).await?)
+            {
+                // Before anything of a batch is written in parts, all of it is looked at.
+                if !is_judged {
+                    let problems = self.judge(&part).await?;
+                    if !problems.is_empty() {
+                        return Ok(self.refuse(part.len(), problems));
+                    }
+                    is_judged = true;
+                }
+                parts.extend([second, first]);
+                continue;
+            }
+            match self.write_part(&part).await {
+                Ok(applied) => self.count(&part, &applied),
+                Err(DirectoryError::Contended) if part.len() > 1 => {
+                    self.part_rows = part.len().div_ceil(2);
+                    self.calm = 0;
+                    parts.push(part);
+                }
+                Err(DirectoryError::Change(error)) => {
+                    let mut problems = self.judge(&part).await?;
+                    if problems.is_empty() {
+                        // What was wrong a moment ago is right now; what was told still holds for
+                        // the plan that was made.
+                        problems.push(part.problem_of(&error));
+                    }
+                    let left: usize = parts.iter().map(Part::len).sum();
+                    return Ok(self.refuse(part.len() + left, problems));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn write_part(&self, part: &Part) -> Result<Applied, DirectoryError> {
+        let intent = Arc::new(PartIntent {
+            part: part.clone(),
+            request: Arc::clone(&self.request),
+        });
+        self.directory
+            .write_intent(IntentWrite {
+                account: self.request.account.clone(),
+                intent,
+                idempotency: Some(self.idempotency(part)?),
+                dry_run: self.request.dry_run,
+                tries_max: if part.len() > 1 {
+                    TRIES_BEFORE_CUT
+                } else {
+                    TRIES_MAX
+                },
+            })
+            .await
+    }
+
+    async fn was_written(&self, part: &Part) -> Result<bool, ImportError> {
+        if self.request.dry_run {
+            return Ok(false);
+        }
+        let idempotency = self.idempotency(part)?;
+        let written = self
+            .directory
+            .was_written(&self.request.account, &idempotency);
+        match written.await {
+            Ok(written) => Ok(written),
+            Err(DirectoryError::IdempotencyKeyReused(_)) => {
+                let (first, last) = part.lines();
+                Err(ImportError::KeyReused {
+                    key: self.request.key.to_string(),
+                    first,
+                    last,
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn idempotency(&self, part: &Part) -> Result<Idempotency, DirectoryError> {
+        let key = part.key(&self.request.key);
+        Ok(Idempotency {
+            // Its length is bounded at the beginning.
+            key: Id::parse(&key).map_err(|_| DirectoryError::Read(ReadError::Internal))?,
+            request_digest: part.digest(self.request.mode, &self.request.job),
+        })
+    }
+
+    /// Every row of a part that can't be written, by the account as it stands.
+    async fn judge(&self, part: &Part) -> Result<Vec<LineProblem>, ImportError> {
+        let account = &self.request.account;
+        let consistency = Consistency::FullyConsistent;
+        let read = self.directory.graphs().read(account, &consistency).await;
+        let read = read.map_err(DirectoryError::from)?;
+        let part = part.clone();
+        let request = Arc::clone(&self.request);
+        let judged = off_worker(move || judge::judge(&read.graph, &request, &part)).await;
+        Ok(judged.map_err(DirectoryError::from)?)
+    }
+
+    fn count(&mut self, part: &Part, applied: &Applied) {
+        if let Some(head) = applied.head {
+            self.head = head;
+        }
+        let rows = part.count();
+        if applied.replayed {
+            self.progress.skipped += rows;
+            return;
+        }
+        let changed = applied.lines.iter().filter_map(|line| match &line.entity {
+            EntityKey::Resource(key) => Some(key),
+            EntityKey::Account
+            | EntityKey::Team(_)
+            | EntityKey::PermissionSet(_)
+            | EntityKey::User(_)
+            | EntityKey::AccessGroup(_)
+            | EntityKey::Segment(_) => None,
+        });
+        let written = part.rows_about(&changed.collect());
+        self.progress.written += written;
+        self.progress.unchanged += rows.saturating_sub(written);
+        if part.len() >= self.part_rows.div_ceil(2) {
+            self.calm += 1;
+            if self.calm >= CALM_PARTS {
+                self.calm = 0;
+                self.part_rows = (self.part_rows * 2).min(BATCH_ROWS_MAX);
+            }
+        }
+    }
+
+    fn refuse(&mut self, rows: usize, problems: Vec<LineProblem>) -> Vec<LineProblem> {
+        let refused = problems.len();
+        let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
+        self.progress.refused += count(refused);
+        self.progress.held_back += count(rows.saturating_sub(refused));
+        problems
+    }
+}
+
+/// A part of a batch as a write of the directory.
+struct PartIntent {
+    part: Part,
+    request: Arc<ImportRequest>,
+}
+
+impl Intent for PartIntent {
+    fn changes(&self, present: Option<&AccountGraph>) -> Cow<'_, [Change]> {
+        let changes = self.part.changes(&self.request, present);
+        Cow::Owned(changes.into_iter().map(|placed| placed.change).collect())
+    }
+}
