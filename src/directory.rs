@@ -31,6 +31,9 @@ const WRITE_TRIES_MAX: u32 = 8;
 /// so this is for those in other processes.
 const CONFLICT_BACKOFF: Duration = Duration::from_millis(2);
 
+/// Who waits longer and longer loses to those who come anew.
+const BACKOFF_STEPS_MAX: u32 = 8;
+
 /// How long an idempotency key is remembered (`api.md`: 24 h).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -288,7 +291,7 @@ impl Directory {
             match self.write_once(&request, precondition).await {
                 Err(DirectoryError::Store(StoreError::Conflict)) => {
                     tracing::debug!(account = %request.account, tries, "write met another, plans again");
-                    tokio::time::sleep(CONFLICT_BACKOFF * tries).await;
+                    tokio::time::sleep(CONFLICT_BACKOFF * tries.min(BACKOFF_STEPS_MAX)).await;
                 }
                 done => return done,
             }

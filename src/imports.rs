@@ -6,10 +6,11 @@
 //! own, so that an import that broke off is taken up by sending the same rows again: what was
 //! written is told apart by its digest and not written twice. Between two batches the account's
 //! other writers have their turn, and a batch that writers elsewhere keep from being written is
-//! cut in halves until it fits between them.
+//! cut in halves until it fits between theirs.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::authz::change::Change;
 use crate::authz::graph::AccountGraph;
@@ -38,8 +39,16 @@ pub const ERRORS_MAX_DEFAULT: u64 = 1_000;
 /// less time for others to come in between.
 const TRIES_BEFORE_CUT: u32 = 3;
 
-/// Times that a single row is planned before the import gives up.
-const TRIES_MAX: u32 = 32;
+/// Rows that are not worth a cut: what a write costs whatever is in it takes longer.
+const PART_ROWS_MIN: usize = 16;
+
+/// Times that so few rows are planned before the import gives up.
+const TRIES_MAX: u32 = 200;
+
+/// Rest after each part. Writers of this process queue for their turn; those of others only find
+/// one while nobody writes, and this is longer than a small write needs from its look at the
+/// account to its commit.
+const REST: Duration = Duration::from_millis(15);
 
 /// Parts written in a row without a conflict before the next ones may be twice as large.
 const CALM_PARTS: u32 = 8;
@@ -209,8 +218,13 @@ impl Import {
                 continue;
             }
             match self.write_part(&part).await {
-                Ok(applied) => self.count(&part, &applied),
-                Err(DirectoryError::Contended) if part.len() > 1 => {
+                Ok(applied) => {
+                    self.count(&part, &applied);
+                    if !applied.replayed && !self.request.dry_run {
+                        tokio::time::sleep(REST).await;
+                    }
+                }
+                Err(DirectoryError::Contended) if part.len() > PART_ROWS_MIN => {
                     self.part_rows = part.len().div_ceil(2);
                     self.calm = 0;
                     parts.push(part);
@@ -242,7 +256,7 @@ impl Import {
                 intent,
                 idempotency: Some(self.idempotency(part)?),
                 dry_run: self.request.dry_run,
-                tries_max: if part.len() > 1 {
+                tries_max: if part.len() > PART_ROWS_MIN {
                     TRIES_BEFORE_CUT
                 } else {
                     TRIES_MAX

@@ -8,4 +8,4 @@ mod reading;
 mod testing;
 mod writing;
 
-pub use program::{Home, Server, ambit, run_with_input};
+pub use program::{Home, Ran, Server, ambit, run, run_with_input};

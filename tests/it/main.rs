@@ -21,6 +21,7 @@ mod documents;
 mod freshness;
 mod golden;
 mod grpc;
+mod imports;
 mod metrics;
 mod oracle;
 mod postgres;

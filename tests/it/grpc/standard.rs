@@ -157,7 +157,7 @@ fn the_contract_is_served_whole() {
         .collect();
     let expected: BTreeSet<String> = [
         ("DecisionService", "Check BatchCheck ListAccessible FilterAccessible FilterAccessibleStream ListUsersWithAccess ListActions Explain"),
-        ("DirectoryService", "CreateAccount GetAccount DeleteAccount ListAccounts ApplyChanges ExportAccount ListTeams ListUsers GetUser ListResources GetResource ListPermissionSets ListAccessGroups ListSegments WatchChanges"),
+        ("DirectoryService", "CreateAccount GetAccount DeleteAccount ListAccounts ApplyChanges ImportResources ExportAccount ListTeams ListUsers GetUser ListResources GetResource ListPermissionSets ListAccessGroups ListSegments WatchChanges"),
     ]
     .iter()
     .flat_map(|(service, methods)| methods.split(' ').map(move |method| format!("{service}/{method}")))
