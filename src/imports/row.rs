@@ -7,9 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::ImportRequest;
 use crate::authz::change::{Change, ResourcePatch};
 use crate::authz::graph::AccountGraph;
-use crate::authz::model::{
-    Attributes, Id, Principal, PrincipalKind, Provenance, ResourceKey, Timestamp,
-};
+use crate::authz::model::{Id, Principal, PrincipalKind, Provenance, ResourceKey, Timestamp};
 
 /// What a row means for a resource that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -212,7 +210,7 @@ fn whole(patch: ResourcePatch) -> ResourcePatch {
     ResourcePatch {
         owners: Some(patch.owners.unwrap_or_default()),
         owning_team: Some(patch.owning_team.unwrap_or_default()),
-        attributes: Some(patch.attributes.unwrap_or_else(Attributes::new)),
+        attributes: Some(patch.attributes.unwrap_or_default()),
         ..patch
     }
 }
@@ -257,6 +255,7 @@ pub(super) fn digest_of<'a>(rows: impl Iterator<Item = &'a Row>, mode: Mode, job
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authz::model::Attributes;
 
     fn id(text: &str) -> Id {
         Id::parse(text).unwrap()

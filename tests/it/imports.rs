@@ -20,6 +20,7 @@ use ambit::imports::{
 
 use tokio::time::MissedTickBehavior;
 
+use crate::database::Database;
 use crate::directory::{
     Replica, contact, enterprise, entities, fresh_graph, id, put_contact, put_team, put_user, view,
 };
@@ -134,11 +135,11 @@ async fn import_rows(
     })
 }
 
-async fn acme() -> (tempfile::TempDir, Replica) {
-    let directory = tempfile::tempdir().unwrap();
-    let replica = Replica::open(directory.path()).await;
+async fn acme() -> (Database, Replica) {
+    let database = Database::new();
+    let replica = Replica::open(&database).await;
     replica.make_account("acme").await;
-    (directory, replica)
+    (database, replica)
 }
 
 async fn resource(replica: &Replica, key: &ResourceKey) -> Option<Resource> {
@@ -156,7 +157,7 @@ async fn revision(replica: &Replica) -> u64 {
 
 /// What the same rows come to as one list of changes.
 async fn as_one_write(contents: &[RowContent]) -> Vec<Entity> {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let mut changes = Vec::new();
     for content in contents {
         changes.push(Change::PutResource(content.resource.clone()));
@@ -195,7 +196,7 @@ fn pairs(of: &[(&str, &str)]) -> BTreeSet<(String, String)> {
 
 #[tokio::test]
 async fn p8_every_created_and_updated_resource_gets_the_rows_of_the_job() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let by_hand = Change::PutAssignment {
         resource: contact("c0"),
         principal: "user:u".parse().unwrap(),
@@ -233,7 +234,7 @@ async fn p8_every_created_and_updated_resource_gets_the_rows_of_the_job() {
 
 #[tokio::test]
 async fn a_replacing_row_is_all_that_its_job_says_and_never_opens_a_wall() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let by_hand = Change::PutAssignment {
         resource: contact("c0"),
         principal: "user:u".parse().unwrap(),
@@ -276,7 +277,7 @@ async fn a_replacing_row_is_all_that_its_job_says_and_never_opens_a_wall() {
 
 #[tokio::test]
 async fn a_batch_is_written_whole_or_not_at_all_and_each_bad_line_is_told() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let before = count(&replica).await;
     let mut contents = many(40);
     contents[3].resource.owners = Some([id("nobody")].into());
@@ -334,7 +335,7 @@ async fn a_batch_is_written_whole_or_not_at_all_and_each_bad_line_is_told() {
 
 #[tokio::test]
 async fn s2_4_a_type_that_the_plan_does_not_partition_gets_no_wall_by_import() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let starter = ambit::authz::change::AccountPatch {
         plan: Some(id("starter")),
         ..ambit::authz::change::AccountPatch::default()
@@ -357,7 +358,7 @@ async fn s2_4_a_type_that_the_plan_does_not_partition_gets_no_wall_by_import() {
 
 #[tokio::test]
 async fn an_import_stops_after_the_batch_with_so_many_refused_rows() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let mut contents = many(50);
     for at in [1, 2, 12, 13] {
         contents[at].resource.owners = Some([id("nobody")].into());
@@ -375,7 +376,7 @@ async fn an_import_stops_after_the_batch_with_so_many_refused_rows() {
 
 #[tokio::test]
 async fn ten_thousand_bad_rows_are_each_told() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let contents: Vec<RowContent> = many(10_000)
         .into_iter()
         .map(|mut content| {
@@ -390,7 +391,7 @@ async fn ten_thousand_bad_rows_are_each_told() {
 
 #[tokio::test]
 async fn a_dry_run_judges_and_writes_nothing() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let before = stored(&replica).await;
     let mut contents = many(20);
     contents[15].resource.owners = Some([id("nobody")].into());
@@ -417,7 +418,7 @@ async fn a_dry_run_judges_and_writes_nothing() {
 async fn imports_of_65_535_to_65_537_rows_are_what_one_write_is() {
     let contents = many(65_537);
     let expected = as_one_write(&contents).await;
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     for (key, size, written) in [("a", 65_535, 65_535), ("b", 65_536, 1), ("c", 65_537, 1)] {
         let part = contents[..size].to_vec();
         let imported = import(&replica, request(key), part).await.unwrap();
@@ -432,7 +433,7 @@ async fn imports_of_65_535_to_65_537_rows_are_what_one_write_is() {
 
 #[tokio::test]
 async fn an_unknown_account_and_a_long_key_are_refused_at_once() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let unknown = ImportRequest {
         account: id("nobody"),
         ..request("k")
@@ -455,7 +456,7 @@ async fn an_unknown_account_and_a_long_key_are_refused_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_leaves_other_writers_and_readers_their_turn() {
     const BATCHES: u64 = 20;
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let directory = replica.directory.clone();
     let done = Arc::new(AtomicBool::new(false));
     let checks = Arc::new(AtomicU64::new(0));
@@ -517,8 +518,8 @@ async fn an_import_leaves_other_writers_and_readers_their_turn() {
 /// is cut until it fits between them. Here some 50 writes come in a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_ends_beside_a_writer_elsewhere() {
-    let (data, replica) = acme().await;
-    let elsewhere = Replica::open(data.path()).await;
+    let (database, replica) = acme().await;
+    let elsewhere = Replica::open(&database).await;
     let done = Arc::new(AtomicBool::new(false));
     let writing = {
         let done = Arc::clone(&done);
@@ -573,8 +574,8 @@ async fn an_import_ends_beside_a_writer_elsewhere() {
 
 #[tokio::test]
 async fn the_entry_of_a_fresh_account_needs_no_resources() {
-    let directory = tempfile::tempdir().unwrap();
-    let replica = Replica::open(directory.path()).await;
+    let database = Database::new();
+    let replica = Replica::open(&database).await;
     let account = id("acme");
     let made = replica
         .directory

@@ -9,14 +9,14 @@ use crate::imports::{
 };
 
 /// A row as it came; what is wrong with it is a matter of its line alone.
-pub fn row_from_wire(row: wire::ImportRow, position: u64) -> Row {
+pub fn row_from_wire(row: &wire::ImportRow, position: u64) -> Row {
     let line = match row.line {
         0 => position,
         line => line,
     };
     let content = match &row.unreadable {
         Some(unreadable) => Err(unreadable_from_wire(unreadable)),
-        None => content_from_wire(&row).map_err(|failure| unreadable(&failure)),
+        None => content_from_wire(row).map_err(|failure| unreadable(&failure)),
     };
     Row::new(line, content)
 }
@@ -202,7 +202,7 @@ mod tests {
         let sent = row_to_wire(7, &Ok(content.clone()));
         let came = content_from_wire(&sent).unwrap();
         assert_eq!(came, content);
-        assert_eq!(row_from_wire(sent, 1).line, 7);
+        assert_eq!(row_from_wire(&sent, 1).line, 7);
     }
 
     #[test]

@@ -123,7 +123,7 @@ async fn read(
     *position += u64::try_from(rows.len()).unwrap_or(u64::MAX);
     Ok(off_worker(move || {
         (first + 1..)
-            .zip(rows)
+            .zip(&rows)
             .map(|(position, row)| convert::row_from_wire(row, position))
             .collect()
     })

@@ -31,7 +31,7 @@ async fn break_off_after(replica: &Replica, contents: &[RowContent], count: usiz
 
 #[tokio::test]
 async fn what_was_written_is_not_written_again_and_nothing_is_lost() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let contents = many(95);
     let expected = as_one_write(&contents).await;
     let before = revision(&replica).await;
@@ -56,7 +56,7 @@ async fn what_was_written_is_not_written_again_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn an_edit_made_since_is_not_undone_by_taking_an_import_up() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let contents = many(20);
     break_off_after(&replica, &contents, 15).await;
     let edit = put_contact("contact-000001", &[]);
@@ -78,7 +78,7 @@ async fn an_edit_made_since_is_not_undone_by_taking_an_import_up() {
 
 #[tokio::test]
 async fn a_changed_file_under_the_same_key_is_told() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let contents = many(30);
     break_off_after(&replica, &contents, 25).await;
     let before = stored(&replica).await;
@@ -125,7 +125,7 @@ async fn a_changed_file_under_the_same_key_is_told() {
 /// The negative control of taking up: without the key every row is looked at again.
 #[tokio::test]
 async fn another_key_writes_everything_anew_and_changes_nothing() {
-    let (_directory, replica) = acme().await;
+    let (_database, replica) = acme().await;
     let contents = many(25);
     import(&replica, in_tens("k"), contents.clone())
         .await

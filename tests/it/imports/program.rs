@@ -5,9 +5,8 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use serde_json::Value;
-use tempfile::{TempDir, tempdir};
 
-use crate::cli::{Ran, Server, ambit, run};
+use crate::cli::{Home, Ran, Server, ambit, run};
 
 const ACCOUNT: &str = r"
 account: acme
@@ -36,19 +35,19 @@ const LINES: &str = r#"
 {"type": "company", "id": "c 4", "owners": null, "partitioned": false}
 "#;
 
-fn started() -> (TempDir, Server) {
-    let directory = tempdir().unwrap();
-    let server = Server::start(&directory);
+fn started() -> (Home, Server) {
+    let home = Home::new();
+    let server = Server::start(&home);
     server.apply(ACCOUNT);
-    (directory, server)
+    (home, server)
 }
 
 fn export(server: &Server) -> String {
     server.run(["export", "acme"]).ends(0).stdout
 }
 
-fn write(directory: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
-    let path = directory.path().join(name);
+fn write(home: &Home, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    let path = home.path().join(name);
     fs::write(&path, bytes).unwrap();
     path.to_str().unwrap().to_owned()
 }
@@ -73,12 +72,11 @@ fn tables_and_json_lines_say_the_same_to_a_server_and_to_its_store() {
         ),
     ] {
         for direct in [false, true] {
-            let (directory, server) = started();
-            let file = write(&directory, name, &text);
+            let (home, server) = started();
+            let file = write(&home, name, &text);
             let mut command = if direct {
                 let mut command = ambit(["import", "acme"]);
-                command.arg(&file).arg("--data-dir");
-                command.arg(directory.path().join("data"));
+                command.arg(&file).args(home.database());
                 command
             } else {
                 server.command(["import", "acme", &file])
@@ -103,8 +101,8 @@ fn tables_and_json_lines_say_the_same_to_a_server_and_to_its_store() {
 
 #[test]
 fn the_same_command_takes_up_what_is_written() {
-    let (directory, server) = started();
-    let file = write(&directory, "rows.csv", TABLE);
+    let (home, server) = started();
+    let file = write(&home, "rows.csv", TABLE);
     let options = ["--type", "contact", "--output", "json"];
     let first = import(&server, &file, &options).ends(0).json();
     assert_eq!(first["progress"]["written"], 4);
@@ -127,7 +125,7 @@ fn the_same_command_takes_up_what_is_written() {
 
 #[test]
 fn bad_lines_are_told_with_file_line_and_field() {
-    let (directory, server) = started();
+    let (home, server) = started();
     let before = export(&server);
     let text = b"id,owners,partitioned,assigned_to,attributes\n\
         ok,lena,,,\n\
@@ -139,8 +137,8 @@ fn bad_lines_are_told_with_file_line_and_field() {
         b6,,,\n\
         b\xff7,,,,\n\
         b8,len\\a,,,\n";
-    let file = write(&directory, "bad.csv", text);
-    let report = directory.path().join("refused.csv");
+    let file = write(&home, "bad.csv", text);
+    let report = home.path().join("refused.csv");
     let more = ["--type", "contact", "--errors", report.to_str().unwrap()];
     let ran = import(&server, &file, &more).ends(4);
     let told: Vec<&str> = ran.stderr.lines().collect();
@@ -183,7 +181,7 @@ fn bad_lines_are_told_with_file_line_and_field() {
 
 #[test]
 fn bad_json_lines_are_told_one_by_one_and_end_in_the_status_of_bad_input() {
-    let (directory, server) = started();
+    let (home, server) = started();
     let mut text = b"{\"id\":\"ok\"}\n{\"id\":\"x\",\"colour\":1}\n{\n[]\n{\"id\":7}\n".to_vec();
     text.extend(
         b"{\"id\":\"a\",\"assigned_to\":[{\"to\":\"team:de\",\"provenance\":\"manual\"}]}\n",
@@ -191,12 +189,19 @@ fn bad_json_lines_are_told_one_by_one_and_end_in_the_status_of_bad_input() {
     text.extend(b"{\"id\":\"\xff\"}\n{\"id\":\"y\",\"attributes\":[1]}\n{\"id\":\"");
     text.extend(std::iter::repeat_n(b'z', 2_000_000));
     text.extend(b"\"}\n{\"id\":\"last\"}");
-    let file = write(&directory, "bad.ndjson", text);
+    let file = write(&home, "bad.ndjson", text);
     let ran = import(&server, &file, &["--type", "contact"]).ends(2);
     let lines: Vec<String> = ran
         .stderr
         .lines()
-        .map(|line| line[file.len() + 1..].split(':').next().unwrap().to_owned())
+        .map(|line| {
+            line.strip_prefix(&file)
+                .unwrap()
+                .split(':')
+                .nth(1)
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert_eq!(lines, ["2", "3", "4", "5", "6", "7", "8", "9"], "{ran:?}");
     assert!(ran.stderr.contains("unknown field `colour`"), "{ran:?}");
@@ -209,7 +214,7 @@ fn bad_json_lines_are_told_one_by_one_and_end_in_the_status_of_bad_input() {
 
 #[test]
 fn what_is_wrong_with_the_whole_file_is_one_error_and_nothing_is_sent() {
-    let (directory, server) = started();
+    let (home, server) = started();
     let before = export(&server);
     for (name, text, more, problem) in [
         (
@@ -253,14 +258,14 @@ fn what_is_wrong_with_the_whole_file_is_one_error_and_nothing_is_sent() {
             "--batch-rows",
         ),
     ] {
-        let file = write(&directory, name, text);
+        let file = write(&home, name, text);
         import(&server, &file, more).ends(2).complains(problem);
     }
-    let absent = directory.path().join("absent.csv");
+    let absent = home.path().join("absent.csv");
     import(&server, absent.to_str().unwrap(), &[])
         .ends(2)
         .complains("absent.csv");
-    let file = write(&directory, "ok.csv", "id;type\nx;contact\n");
+    let file = write(&home, "ok.csv", "id;type\nx;contact\n");
     run(&mut server.command(["import", "nobody", &file, "--delimiter", ";"]))
         .ends(4)
         .complains("ACCOUNT_NOT_FOUND");
@@ -289,8 +294,8 @@ fn contacts(count: usize) -> String {
 
 /// What the rows come to on a server that nothing befalls.
 fn undisturbed(count: usize) -> String {
-    let (directory, server) = started();
-    let file = write(&directory, "rows.csv", contacts(count));
+    let (home, server) = started();
+    let file = write(&home, "rows.csv", contacts(count));
     import(&server, &file, &["--type", "contact", "--job", "j"]).ends(0);
     export(&server)
 }
@@ -324,8 +329,8 @@ fn half_way(server: &Server, count: usize) -> std::process::Child {
     child
 }
 
-fn take_up(server: &Server, directory: &TempDir, count: usize) -> Value {
-    let file = write(directory, "rows.csv", contacts(count));
+fn take_up(server: &Server, home: &Home, count: usize) -> Value {
+    let file = write(home, "rows.csv", contacts(count));
     let more = ["--type", "contact", "--job", "j", "--key", "k"];
     let more = [&more[..], &["--batch-rows", "70", "--output", "json"]].concat();
     import(server, &file, &more).ends(0).json()
@@ -334,11 +339,11 @@ fn take_up(server: &Server, directory: &TempDir, count: usize) -> Value {
 #[test]
 fn a_killed_client_leaves_whole_batches_and_the_import_is_taken_up() {
     const ROWS: usize = 3_000;
-    let (directory, server) = started();
+    let (home, server) = started();
     let mut client = half_way(&server, ROWS - 100);
     client.kill().unwrap();
     client.wait().unwrap();
-    let answer = take_up(&server, &directory, ROWS);
+    let answer = take_up(&server, &home, ROWS);
     let (skipped, written) = (
         answer["progress"]["skipped"].as_u64().unwrap(),
         answer["progress"]["written"].as_u64().unwrap(),
@@ -351,7 +356,7 @@ fn a_killed_client_leaves_whole_batches_and_the_import_is_taken_up() {
 #[test]
 fn a_server_killed_midway_has_lost_and_doubled_nothing() {
     const ROWS: usize = 3_000;
-    let (directory, server) = started();
+    let (home, server) = started();
     let client = half_way(&server, ROWS - 100);
     // SIGKILL.
     drop(server);
@@ -360,10 +365,10 @@ fn a_server_killed_midway_has_lost_and_doubled_nothing() {
     let said = String::from_utf8(ran.stderr).unwrap();
     assert!(said.contains("run the same command again"), "{said}");
 
-    let server = Server::start(&directory);
+    let server = Server::start(&home);
     let left = stored(&server) - 1;
     assert!(left >= 70 && left.is_multiple_of(70), "{left}");
-    let answer = take_up(&server, &directory, ROWS);
+    let answer = take_up(&server, &home, ROWS);
     assert_eq!(answer["progress"]["skipped"], left);
     assert_eq!(answer["progress"]["written"], ROWS - left);
     assert_eq!(export(&server), undisturbed(ROWS));
