@@ -395,21 +395,26 @@ fn grouped(count: u64) -> String {
     indicatif::HumanCount(count).to_string()
 }
 
+/// What came before the end of an import that broke off, and how it is taken up. A server that is
+/// gone may have written more than it could tell.
 fn as_broken_off(error: CliError, report: &Report, can_be_repeated: bool) -> CliError {
-    if report.settled() == 0 || report.is_dry {
+    let settled = report.settled();
+    let is_lost = matches!(error, CliError::Unreachable(_));
+    if report.is_dry || (settled == 0 && !is_lost) {
         return error;
     }
-    let what = match (&error, can_be_repeated) {
-        (CliError::Usage(_), _) => String::new(),
-        (_, true) => "; run the same command again to take it up".to_owned(),
-        (_, false) => {
-            "; import it again, and next time with --key, by which it can be taken up".to_owned()
-        }
+    let hint = match (&error, can_be_repeated) {
+        (CliError::Usage(_), _) => "",
+        (_, true) => "; run the same command again to take it up",
+        (_, false) => "; import it again, and next time with --key, by which it can be taken up",
     };
-    let about = format!("after {} rows", grouped(report.settled()));
+    let told = |text: String| match settled {
+        0 => format!("{text}{hint}"),
+        settled => format!("after {} rows: {text}{hint}", grouped(settled)),
+    };
     match error {
-        CliError::Usage(text) => CliError::Usage(format!("{about}: {text}{what}")),
-        CliError::Unreachable(text) => CliError::Unreachable(format!("{about}: {text}{what}")),
-        CliError::Refused(text) => CliError::Refused(format!("{about}: {text}{what}")),
+        CliError::Usage(text) => CliError::Usage(told(text)),
+        CliError::Unreachable(text) => CliError::Unreachable(told(text)),
+        CliError::Refused(text) => CliError::Refused(told(text)),
     }
 }
