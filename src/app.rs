@@ -5,31 +5,45 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Database, DatabaseUrl};
 use crate::directory::Directory;
-use crate::feed::Feed;
+use crate::feed::{Backoff, Feed};
 use crate::graph_cache::{CacheLimits, GraphCache};
 use crate::grpc::server::{Backend, ServerLimits};
 use crate::http::Telling;
 use crate::metrics::{Metrics, MetricsError};
 use crate::retention::Retention;
 use crate::shutdown::Shutdown;
-pub use crate::store::sqlite::Examination as StoreExamination;
+pub use crate::store::postgres::Examination as PostgresExamination;
+use crate::store::postgres::{OpenError, OpenOptions, PostgresStore};
+pub use crate::store::sqlite::Examination as EmbeddedExamination;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 use crate::{grpc, http};
 
 /// Of the shutdown grace, what is kept back for closing the database after the calls have ended.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// Connections of a command that works on a database beside its servers.
+const DIRECT_CONNECTIONS_MAX: u32 = 4;
+
+/// Waits between attempts to reach a database at the start.
+const FIRST_REACH: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    most: Duration::from_secs(2),
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -44,6 +58,10 @@ pub enum AppError {
         data_dir: String,
         source: StoreError,
     },
+    #[error("PostgreSQL: {0}")]
+    Postgres(#[source] OpenError),
+    #[error("it was told to end before the database could be reached")]
+    Ended,
     #[error(transparent)]
     Metrics(#[from] MetricsError),
     #[error("no thread can be started for the feed: {0}")]
@@ -57,7 +75,7 @@ pub struct App {
     grpc_address: SocketAddr,
     http_address: SocketAddr,
     directory: Directory,
-    store: SqliteStore,
+    store: Arc<dyn Store>,
     shutdown: Shutdown,
     shutdown_grace: Duration,
     /// Ends the feed, the retention and the HTTP port: after the calls, which need the one and are told by the
@@ -74,6 +92,9 @@ pub struct App {
 impl App {
     /// Binds the ports, opens and migrates the store, and serves. When it answers, a client can
     /// connect; readiness follows with the first pass of the feed.
+    ///
+    /// A database server that can't be reached is waited for, alive and not ready: what starts
+    /// first is nobody's business. One that refuses is an error at once.
     pub async fn start(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -84,42 +105,54 @@ impl App {
         }
         raise_descriptor_limit();
         // First what fails fast: a second server on the same ports must not migrate anything.
-        let (grpc_listener, grpc_address) = bind("gRPC", config.grpc_address).await?;
-        let (http_listener, http_address) = bind("HTTP", config.http_address).await?;
-        let store = open(&config.data_dir).await?;
-        let shared: Arc<dyn Store> = Arc::new(store.clone());
-        let graphs = GraphCache::new(Arc::clone(&shared), Arc::clone(&clock), limits(config));
-        let directory = Directory::new(Arc::clone(&shared), graphs.clone(), Arc::clone(&clock));
-
+        let grpc = Reserved::new("gRPC", config.grpc_address)?;
+        let http = Reserved::new("HTTP", config.http_address)?;
+        let (grpc_address, http_address) = (grpc.address, http.address);
         let last = CancellationToken::new();
+        let telling = Arc::new(OnceLock::new());
+        let http = http::serve(
+            http.listen()?,
+            Arc::clone(&telling),
+            shutdown.clone(),
+            last.clone(),
+        );
+        let http = Task::spawn("HTTP server", http);
+        let opening = open(config, clock.as_ref());
+        let store = match shutdown.soft().run_until_cancelled(opening).await {
+            Some(opened) => opened?,
+            None => return Err(AppError::Ended),
+        };
+        let graphs = GraphCache::new(Arc::clone(&store), Arc::clone(&clock), limits(config));
+        let directory = Directory::new(Arc::clone(&store), graphs.clone(), Arc::clone(&clock));
+
         let metrics = Arc::new(Metrics::new()?);
         let background = Background::start()?;
         let feed = Feed::new(
-            Arc::clone(&shared),
+            Arc::clone(&store),
             graphs.clone(),
             Arc::clone(&clock),
             config.feed_poll_interval,
             metrics.catch_up_seconds(),
         );
-        let telling = Telling {
+        // Set once, here.
+        let _first = telling.set(Telling {
             graphs,
             feed: feed.status(),
             metrics,
-            shutdown: shutdown.clone(),
-        };
+        });
         let retention = Retention::new(
-            Arc::clone(&shared),
+            Arc::clone(&store),
             Arc::clone(&clock),
             config.history_retention,
         );
         let routes = grpc::services::routes(&Backend {
             directory: directory.clone(),
-            store: shared,
+            store: Arc::clone(&store),
             clock,
             shutdown: shutdown.clone(),
         });
         let grpc = grpc::server::serve(
-            grpc_listener,
+            grpc.listen()?,
             ServerLimits {
                 connections_max: config.connections_max,
                 streams_per_connection_max: config.streams_per_connection_max,
@@ -128,11 +161,10 @@ impl App {
             routes,
             shutdown.clone(),
         );
-        let http = http::serve(http_listener, telling, last.clone());
         tracing::info!(
             grpc = %grpc_address,
             http = %http_address,
-            data_dir = %config.data_dir.display(),
+            database = %place(&config.database),
             "serving without authentication"
         );
         Ok(Self {
@@ -146,7 +178,7 @@ impl App {
             retention: background.spawn("retention", retention.run(last.clone())),
             _background: background,
             grpc: Task::spawn("gRPC server", grpc),
-            http: Task::spawn("HTTP server", http),
+            http,
             last,
         })
     }
@@ -205,48 +237,127 @@ impl App {
     }
 }
 
-/// A store that a command works on without a server, beside a running one too.
+/// A store that a command works on without a server, beside running ones too.
 pub struct DirectStore {
     pub directory: Directory,
-    store: SqliteStore,
+    store: Arc<dyn Store>,
 }
 
 impl DirectStore {
-    pub async fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
-        let store = open(data_dir).await?;
-        let shared: Arc<dyn Store> = Arc::new(store.clone());
+    /// An embedded database is brought up to this version's schema, a PostgreSQL that is not is
+    /// refused: its servers may be of another version.
+    pub async fn open(database: &Database, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+        let store: Arc<dyn Store> = match database {
+            Database::Directory(data_dir) => open_directory(data_dir).await?,
+            Database::Url(url) => {
+                let options = OpenOptions {
+                    migrate: false,
+                    connections_max: DIRECT_CONNECTIONS_MAX,
+                };
+                let opened = PostgresStore::open(url.reveal(), options).await;
+                Arc::new(opened.map_err(AppError::Postgres)?)
+            }
+        };
         // Nothing follows the store here, so reads are fully consistent or fail at the bound.
         let limits = CacheLimits {
             bytes_max: u64::MAX,
             staleness_bound: Duration::from_secs(2),
             load_timeout: Duration::from_secs(600),
         };
-        let graphs = GraphCache::new(Arc::clone(&shared), Arc::clone(&clock), limits);
+        let graphs = GraphCache::new(Arc::clone(&store), Arc::clone(&clock), limits);
         Ok(Self {
-            directory: Directory::new(shared, graphs, clock),
+            directory: Directory::new(Arc::clone(&store), graphs, clock),
             store,
         })
     }
 
     /// The store beneath, for whole entities that need no planning.
     pub fn store(&self) -> &dyn Store {
-        &self.store
+        self.store.as_ref()
     }
 
-    /// Leaves the file as it should be found by the next one.
+    /// Leaves the database as it should be found by the next one.
     pub async fn close(self) {
         self.store.close().await;
     }
 }
 
+/// Brings a database to this version's schema; answers the schema that it has then.
+pub async fn migrate(database: &Database) -> Result<i64, AppError> {
+    match database {
+        Database::Directory(data_dir) => {
+            open_directory(data_dir).await?.close().await;
+            let examined = examine_directory(data_dir).await?;
+            Ok(examined.map_or(0, |examined| examined.schema))
+        }
+        Database::Url(url) => PostgresStore::migrate(url.reveal())
+            .await
+            .map_err(AppError::Postgres),
+    }
+}
+
 /// What is in a data directory, without changing it; `None`: no database yet.
-pub async fn examine_store(data_dir: &Path) -> Result<Option<StoreExamination>, AppError> {
+pub async fn examine_directory(data_dir: &Path) -> Result<Option<EmbeddedExamination>, AppError> {
     SqliteStore::examine(data_dir)
         .await
-        .map_err(|source| AppError::Store {
-            data_dir: data_dir.display().to_string(),
-            source,
-        })
+        .map_err(|source| in_directory(data_dir, source))
+}
+
+/// What is in a PostgreSQL database, without changing it.
+pub async fn examine_postgres(url: &DatabaseUrl) -> Result<PostgresExamination, AppError> {
+    PostgresStore::examine(url.reveal())
+        .await
+        .map_err(AppError::Postgres)
+}
+
+/// Where accounts are kept, as it may be shown.
+pub fn place(database: &Database) -> String {
+    match database {
+        Database::Directory(data_dir) => data_dir.display().to_string(),
+        Database::Url(_) => "PostgreSQL".to_owned(),
+    }
+}
+
+/// Opens the database of a server, waiting for one that can't be reached.
+async fn open(config: &Config, clock: &dyn Clock) -> Result<Arc<dyn Store>, AppError> {
+    let url = match &config.database {
+        Database::Directory(data_dir) => return Ok(open_directory(data_dir).await?),
+        Database::Url(url) => url,
+    };
+    let options = OpenOptions {
+        migrate: config.migrate,
+        connections_max: config.database_connections_max,
+    };
+    let mut failures = 0;
+    loop {
+        let error = match PostgresStore::open(url.reveal(), options).await {
+            Ok(store) => return Ok(Arc::new(store)),
+            Err(error) if error.is_transient() => error,
+            Err(error) => return Err(AppError::Postgres(error)),
+        };
+        failures += 1;
+        if failures == 1 {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(error = %error, cause, "waiting for the database");
+        } else {
+            tracing::debug!(error = %error, failures, "still waiting for the database");
+        }
+        tokio::time::sleep(FIRST_REACH.after(failures, clock)).await;
+    }
+}
+
+async fn open_directory(data_dir: &Path) -> Result<Arc<SqliteStore>, AppError> {
+    let opened = SqliteStore::open(data_dir).await;
+    opened
+        .map(Arc::new)
+        .map_err(|source| in_directory(data_dir, source))
+}
+
+fn in_directory(data_dir: &Path, source: StoreError) -> AppError {
+    AppError::Store {
+        data_dir: data_dir.display().to_string(),
+        source,
+    }
 }
 
 /// A thread beside those that answer requests: however busy they are, the feed gets its turn, and
@@ -350,27 +461,45 @@ impl Drop for Task {
     }
 }
 
-async fn open(data_dir: &Path) -> Result<SqliteStore, AppError> {
-    SqliteStore::open(data_dir)
-        .await
-        .map_err(|source| AppError::Store {
-            data_dir: data_dir.display().to_string(),
-            source,
-        })
+/// An address that is ours, on which nobody is answered yet: who connects is refused at once rather
+/// than left waiting.
+struct Reserved {
+    what: &'static str,
+    socket: TcpSocket,
+    address: SocketAddr,
 }
 
-async fn bind(
-    what: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), AppError> {
-    let error = |source| AppError::Bind {
-        what,
-        address,
-        source,
-    };
-    let listener = TcpListener::bind(address).await.map_err(error)?;
-    let bound = listener.local_addr().map_err(error)?;
-    Ok((listener, bound))
+impl Reserved {
+    fn new(what: &'static str, address: SocketAddr) -> Result<Self, AppError> {
+        let error = |source| AppError::Bind {
+            what,
+            address,
+            source,
+        };
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        };
+        let socket = socket.map_err(error)?;
+        socket.set_reuseaddr(true).map_err(error)?;
+        socket.bind(address).map_err(error)?;
+        let address = socket.local_addr().map_err(error)?;
+        Ok(Self {
+            what,
+            socket,
+            address,
+        })
+    }
+
+    fn listen(self) -> Result<TcpListener, AppError> {
+        let error = |source| AppError::Bind {
+            what: self.what,
+            address: self.address,
+            source,
+        };
+        self.socket.listen(BACKLOG).map_err(error)
+    }
 }
 
 fn limits(config: &Config) -> CacheLimits {

@@ -24,6 +24,7 @@ pub mod export;
 pub mod filter;
 pub mod import;
 pub mod list;
+pub mod migrate;
 pub mod output;
 pub mod question;
 pub mod serve;
@@ -84,7 +85,9 @@ enum Command {
     Who(who::Arguments),
     /// Say why a user may or may not do an action
     Explain(explain::Arguments),
-    /// Check configuration, data directory, server, clock and limits
+    /// Bring the database to the schema of this version
+    Migrate(Box<migrate::Arguments>),
+    /// Check configuration, database, server, clock and limits
     Doctor(Box<doctor::Arguments>),
     /// Measure checks, batches and lists, beside the ceiling of the same stack
     Bench(bench::Arguments),
@@ -149,6 +152,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Filter(arguments) => block_on(filter::run(arguments, output)),
         Command::Who(arguments) => block_on(who::run(arguments, output)),
         Command::Explain(arguments) => block_on(explain::run(arguments, output)),
+        Command::Migrate(arguments) => block_on(migrate::run(&arguments, output)),
         Command::Doctor(arguments) => block_on(doctor::run(&arguments, output)),
         Command::Bench(arguments) => bench::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, output),

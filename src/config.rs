@@ -29,16 +29,29 @@ pub struct Key {
     pub name: &'static str,
     pub default: &'static str,
     pub help: &'static str,
+    pub form: Form,
+}
+
+/// How the value of a key is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Plain,
     /// A flag without a value on the command line; `true` or `false` elsewhere.
-    pub switch: bool,
+    Switch,
+    /// May hold a password: never shown, not even where it is wrong.
+    Secret,
 }
 
 const fn key(name: &'static str, default: &'static str, help: &'static str) -> Key {
+    of_form(Form::Plain, name, default, help)
+}
+
+const fn of_form(form: Form, name: &'static str, default: &'static str, help: &'static str) -> Key {
     Key {
         name,
         default,
         help,
-        switch: false,
+        form,
     }
 }
 
@@ -48,6 +61,28 @@ pub const KEYS: &[Key] = &[
         "data_dir",
         "./ambit-data",
         "Directory of the embedded database; made if it is absent",
+    ),
+    of_form(
+        Form::Secret,
+        "database_url",
+        "",
+        "PostgreSQL database to use instead of the embedded one, as postgres://USER:PASSWORD@HOST/NAME",
+    ),
+    key(
+        "database_url_file",
+        "",
+        "File that holds the database_url, for a secret that is mounted",
+    ),
+    key(
+        "database_connections_max",
+        "16",
+        "Connections to PostgreSQL at a time; one more listens",
+    ),
+    of_form(
+        Form::Switch,
+        "no_migrate",
+        "false",
+        "Leave the schema of PostgreSQL as it is, and refuse to start on an older one",
     ),
     key(
         "grpc_address",
@@ -59,12 +94,12 @@ pub const KEYS: &[Key] = &[
         "127.0.0.1:8080",
         "Address and port of /healthz, /readyz and /metrics; port 0 takes a free one",
     ),
-    Key {
-        name: "insecure",
-        default: "false",
-        help: "Serve without authentication on addresses other than loopback",
-        switch: true,
-    },
+    of_form(
+        Form::Switch,
+        "insecure",
+        "false",
+        "Serve without authentication on addresses other than loopback",
+    ),
     key(
         "cache_bytes_max",
         "1073741824",
@@ -78,7 +113,7 @@ pub const KEYS: &[Key] = &[
     key(
         "feed_poll_interval_ms",
         "50",
-        "How often the database is asked for changes",
+        "How often the database is asked for changes; 500 by default with PostgreSQL, which notifies",
     ),
     key(
         "history_retention_s",
@@ -122,15 +157,60 @@ pub const KEYS: &[Key] = &[
     ),
 ];
 
-/// Keys of what is not there yet, refused with the reason rather than as unknown.
-const LATER: &[(&str, &str)] = &[(
-    "database_url",
-    "PostgreSQL arrives with a later version; this one keeps its data in `data_dir`",
-)];
+/// Where accounts are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// The directory of the embedded database.
+    Directory(PathBuf),
+    Url(DatabaseUrl),
+}
+
+/// A URL that may hold a password, and so never shows itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// `None` for nothing.
+    pub fn new(url: &str) -> Option<Self> {
+        let url = url.trim();
+        (!url.is_empty()).then(|| Self(url.to_owned()))
+    }
+
+    /// The URL itself, for whoever connects.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// From a file with nothing else in it.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Secret {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::new(&text).ok_or_else(|| ConfigError::Empty {
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("DatabaseUrl(hidden)")
+    }
+}
+
+/// What stands in an error in the place of a value that may be a secret.
+const HIDDEN: &str = "(hidden)";
+
+/// How often a database that notifies is asked for changes all the same.
+const POLL_INTERVAL_NOTIFIED: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    pub data_dir: PathBuf,
+    pub database: Database,
+    pub database_connections_max: u32,
+    /// Whether the schema of a database that is served is brought up first.
+    pub migrate: bool,
     pub grpc_address: SocketAddr,
     pub http_address: SocketAddr,
     pub insecure: bool,
@@ -210,11 +290,15 @@ pub enum ConfigError {
         key: String,
         known: String,
     },
-    #[error("{origin} is not available: {reason}")]
-    Later {
-        origin: String,
-        reason: &'static str,
+    #[error("{one} and {other} name two databases; leave one of them out")]
+    TwoDatabases { one: Origin, other: Origin },
+    #[error("the file `{}` of database_url_file can't be read: {source}", path.display())]
+    Secret {
+        path: PathBuf,
+        source: std::io::Error,
     },
+    #[error("the file `{}` of database_url_file is empty; it holds the URL of the database", path.display())]
+    Empty { path: PathBuf },
     #[error(
         "{origin}: `{address}` is not a loopback address, and no authentication is configured; choose a loopback address, or pass --insecure to serve anyone who can reach it"
     )]
@@ -250,19 +334,22 @@ impl Config {
             flags,
             environment: &environment,
         };
-        layers.refuse_later()?;
+        let database = layers.database()?;
+        let feed_poll_interval = layers.millis("feed_poll_interval_ms", 1, 60_000)?;
         let config = Self {
-            data_dir: layers.parse("data_dir", "must be a path", |text| {
-                (!text.is_empty()).then(|| PathBuf::from(text))
-            })?,
+            database_connections_max: layers.number("database_connections_max", 4, 1_000)?,
+            migrate: !layers.switch("no_migrate")?,
             grpc_address: layers.address("grpc_address")?,
             http_address: layers.address("http_address")?,
-            insecure: layers.parse("insecure", "must be true or false", |text| {
-                bool::from_str(text).ok()
-            })?,
+            insecure: layers.switch("insecure")?,
             cache_bytes_max: layers.number("cache_bytes_max", 1 << 20, 1 << 50)?,
             staleness_bound: layers.millis("staleness_bound_ms", 100, 600_000)?,
-            feed_poll_interval: layers.millis("feed_poll_interval_ms", 1, 60_000)?,
+            feed_poll_interval: match &database {
+                Database::Url(_) if layers.is_default("feed_poll_interval_ms") => {
+                    POLL_INTERVAL_NOTIFIED
+                }
+                Database::Url(_) | Database::Directory(_) => feed_poll_interval,
+            },
             history_retention: Duration::from_secs(layers.number(
                 "history_retention_s",
                 60,
@@ -289,6 +376,7 @@ impl Config {
             )?,
             log_filter: layers.parse("log_filter", "must be text", |text| Some(text.to_owned()))?,
             ignored_variables: ignored(&environment),
+            database,
         };
         layers.refuse_inconsistent(&config)?;
         Ok(config)
@@ -388,23 +476,46 @@ impl Layers<'_> {
         )
     }
 
-    fn refuse_later(&self) -> Result<(), ConfigError> {
-        for (key, reason) in LATER {
-            let origin = |source| Origin { key, source }.to_string();
-            let origin = if self.flags.contains_key(*key) {
-                origin(Source::Flag)
-            } else if self.environment.contains_key(&variable_of(key)) {
-                origin(Source::Environment)
-            } else if let Some((path, values)) = &self.file
-                && values.contains_key(*key)
-            {
-                origin(Source::File(path.clone()))
-            } else {
-                continue;
-            };
-            return Err(ConfigError::Later { origin, reason });
+    fn switch(&self, key: &'static str) -> Result<bool, ConfigError> {
+        self.parse(key, "must be true or false", |text| {
+            bool::from_str(text).ok()
+        })
+    }
+
+    fn is_default(&self, key: &'static str) -> bool {
+        self.find(key).0.source == Source::Default
+    }
+
+    /// The one database that is named; the embedded one where none is.
+    fn database(&self) -> Result<Database, ConfigError> {
+        let directory = self.parse("data_dir", "must be a path", |text| {
+            (!text.is_empty()).then(|| PathBuf::from(text))
+        })?;
+        // An empty value is how an orchestrator says that there is none.
+        let named: Vec<(Origin, String)> = ["data_dir", "database_url", "database_url_file"]
+            .into_iter()
+            .map(|key| self.find(key))
+            .filter(|(origin, value, _)| origin.source != Source::Default && !value.is_empty())
+            .map(|(origin, value, _)| (origin, value))
+            .collect();
+        let mut named = named.into_iter();
+        match (named.next(), named.next()) {
+            (Some((one, _)), Some((other, _))) => Err(ConfigError::TwoDatabases { one, other }),
+            (Some((origin, value)), None) => match origin.key {
+                "database_url" => DatabaseUrl::new(&value)
+                    .filter(|url| url.reveal().starts_with("postgres"))
+                    .map(Database::Url)
+                    .ok_or_else(|| ConfigError::Value {
+                        origin,
+                        value: HIDDEN.to_owned(),
+                        problem: "must be a URL as postgres://USER:PASSWORD@HOST:PORT/NAME"
+                            .to_owned(),
+                    }),
+                "database_url_file" => DatabaseUrl::read(Path::new(&value)).map(Database::Url),
+                _ => Ok(Database::Directory(directory)),
+            },
+            (None, _) => Ok(Database::Directory(directory)),
         }
-        Ok(())
     }
 
     fn refuse_inconsistent(&self, config: &Config) -> Result<(), ConfigError> {
@@ -451,16 +562,14 @@ fn read_file(named: Option<&Path>) -> Result<Option<FileValues>, ConfigError> {
             })?;
     let mut values = BTreeMap::new();
     for (key, value) in table {
-        let later = LATER.iter().any(|(name, _)| *name == key);
-        let known = KEYS.iter().find(|known| known.name == key);
-        if known.is_none() && !later {
+        let Some(known) = KEYS.iter().find(|known| known.name == key) else {
             let names: Vec<&str> = KEYS.iter().map(|known| known.name).collect();
             return Err(ConfigError::UnknownKey {
                 path,
                 key,
                 known: names.join(", "),
             });
-        }
+        };
         let written = match value {
             toml::Value::String(text) => Written::Text(text),
             toml::Value::Integer(number) => Written::Number(number),
@@ -471,10 +580,13 @@ fn read_file(named: Option<&Path>) -> Result<Option<FileValues>, ConfigError> {
             | toml::Value::Table(_)) => {
                 return Err(ConfigError::Value {
                     origin: Origin {
-                        key: known.map_or("database_url", |known| known.name),
+                        key: known.name,
                         source: Source::File(path),
                     },
-                    value: other.to_string(),
+                    value: match known.form {
+                        Form::Secret => HIDDEN.to_owned(),
+                        Form::Plain | Form::Switch => other.to_string(),
+                    },
                     problem: "must be text, a whole number, true or false".to_owned(),
                 });
             }

@@ -29,6 +29,7 @@ mod catch_ups;
 mod notify;
 mod poll;
 
+pub use backoff::Backoff;
 use catch_ups::CatchUps;
 use notify::Listener;
 use poll::Poll;

@@ -4,12 +4,12 @@
 //! it restarted. Readiness says that a question would be answered within the staleness bound. None
 //! of them asks the database: each answers at once, whatever state that is in.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
@@ -23,27 +23,35 @@ use crate::shutdown::Shutdown;
 /// The text format of Prometheus.
 const METRICS_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What is told over HTTP; cheap to clone.
+const NO_DATABASE: &str = "the database could not be reached yet\n";
+
+/// What is told over HTTP once there is a database to tell of; cheap to clone.
 #[derive(Clone)]
 pub struct Telling {
     pub graphs: GraphCache,
     pub feed: Arc<FeedStatus>,
     pub metrics: Arc<Metrics>,
-    pub shutdown: Shutdown,
 }
 
-/// Serves until told to end, which is after the shutdown has begun: until then whoever asks is
+#[derive(Clone)]
+struct Told {
+    telling: Arc<OnceLock<Telling>>,
+    shutdown: Shutdown,
+}
+
+/// Serves from before the database is open, alive and not ready, until told to end, which is after the shutdown has begun: until then whoever asks is
 /// told that this server is on its way out.
 pub async fn serve(
     listener: TcpListener,
-    telling: Telling,
+    telling: Arc<OnceLock<Telling>>,
+    shutdown: Shutdown,
     ending: CancellationToken,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(telling);
+        .with_state(Told { telling, shutdown });
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
             tracing::debug!(error = %error, "no TCP_NODELAY on an HTTP connection");
@@ -54,26 +62,27 @@ pub async fn serve(
         .await
 }
 
-async fn metrics(State(telling): State<Telling>) -> impl IntoResponse {
+async fn metrics(State(told): State<Told>) -> Response {
+    let Some(telling) = told.telling.get().cloned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, NO_DATABASE).into_response();
+    };
     let Telling {
         graphs,
         feed,
         metrics,
-        ..
     } = telling;
     let text = metrics.render(&graphs, &feed).await;
-    ([(header::CONTENT_TYPE, METRICS_FORMAT)], text)
+    ([(header::CONTENT_TYPE, METRICS_FORMAT)], text).into_response()
 }
 
-async fn readyz(State(telling): State<Telling>) -> (StatusCode, &'static str) {
-    if telling.shutdown.has_begun() {
-        (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
-    } else if telling.graphs.is_fresh() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the database can't be followed\n",
-        )
+async fn readyz(State(told): State<Told>) -> (StatusCode, &'static str) {
+    let not_ready = |why| (StatusCode::SERVICE_UNAVAILABLE, why);
+    if told.shutdown.has_begun() {
+        return not_ready("shutting down\n");
+    }
+    match told.telling.get() {
+        None => not_ready(NO_DATABASE),
+        Some(telling) if telling.graphs.is_fresh() => (StatusCode::OK, "ready\n"),
+        Some(_) => not_ready("the database can't be followed\n"),
     }
 }

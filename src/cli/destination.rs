@@ -1,6 +1,6 @@
 //! Where whole accounts are written to and read from: a server, or a store beside it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use prost::Message;
@@ -12,6 +12,7 @@ use crate::app::DirectStore;
 use crate::authz::change::{self, Change, ChangeLine};
 use crate::authz::model::{Entity, EntityChange, EntityKey, Id};
 use crate::clock::SystemClock;
+use crate::config::{Database, DatabaseUrl};
 use crate::directory::{ApplyChanges, Directory, DirectoryError};
 use crate::graph_cache::ReadError;
 use crate::grpc::convert;
@@ -25,17 +26,20 @@ use super::error::CliError;
 /// Bytes of changes in one message: below the 4 MiB that a server takes, with room for the last.
 const MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// `--server` or `--data-dir`.
+/// `--server`, or a database in its place.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DestinationArgs {
     #[command(flatten)]
     server: ServerArgs,
     /// Work on the database in this directory instead of a server; one may be running on it
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", group = "database")]
     data_dir: Option<PathBuf>,
-    /// Comes with the support of PostgreSQL
-    #[arg(long, value_name = "URL", hide = true)]
+    /// Work on this PostgreSQL database instead of a server; any number may be running on it
+    #[arg(long, value_name = "URL", group = "database")]
     database_url: Option<String>,
+    /// Work on the PostgreSQL database whose URL is in this file
+    #[arg(long, value_name = "FILE", group = "database")]
+    database_url_file: Option<PathBuf>,
 }
 
 pub enum Destination {
@@ -93,28 +97,31 @@ impl From<CliError> for WriteError {
 impl DestinationArgs {
     /// `create` makes the directory of a store that is not there.
     pub async fn open(&self, create: bool) -> Result<Destination, CliError> {
-        if self.database_url.is_some() {
-            return Err(CliError::usage(
-                "--database-url is not available: PostgreSQL comes with a later version; name the directory of the embedded database with --data-dir, or a server with --server",
-            ));
-        }
-        match &self.data_dir {
-            None => Ok(Destination::Server(self.server.directory().await?)),
-            Some(directory) => open_store(directory, create).await.map(Destination::Store),
-        }
+        let database = if let Some(directory) = &self.data_dir {
+            if !create && !directory.is_dir() {
+                return Err(CliError::usage(format!(
+                    "there is no directory {}; name the one that the server was started with",
+                    directory.display()
+                )));
+            }
+            Database::Directory(directory.clone())
+        } else if let Some(url) = &self.database_url {
+            let url = DatabaseUrl::new(url).ok_or_else(|| {
+                CliError::usage(
+                    "--database-url is empty; write it as postgres://USER:PASSWORD@HOST/NAME",
+                )
+            })?;
+            Database::Url(url)
+        } else if let Some(file) = &self.database_url_file {
+            Database::Url(DatabaseUrl::read(file).map_err(CliError::usage)?)
+        } else {
+            return Ok(Destination::Server(self.server.directory().await?));
+        };
+        DirectStore::open(&database, Arc::new(SystemClock::new()))
+            .await
+            .map(Destination::Store)
+            .map_err(CliError::refused)
     }
-}
-
-async fn open_store(directory: &Path, create: bool) -> Result<DirectStore, CliError> {
-    if !create && !directory.is_dir() {
-        return Err(CliError::usage(format!(
-            "there is no directory {}; name the one that the server was started with",
-            directory.display()
-        )));
-    }
-    DirectStore::open(directory, Arc::new(SystemClock::new()))
-        .await
-        .map_err(CliError::refused)
 }
 
 impl Destination {

@@ -11,16 +11,19 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::app;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Database};
 
 use super::connection::{self, ServerArgs};
 use super::error::{CliError, Exit};
 use super::output::{Colour, Format, FormatArgs, Output};
 use super::settings::SettingsArgs;
 
+mod postgres;
+
 const EXAMPLES: &str = "Examples:
   ambit doctor
   ambit doctor --data-dir /var/lib/ambit --server http://127.0.0.1:50051
+  ambit doctor --database-url-file /run/secrets/ambit
   ambit doctor --output json
 
 Exit status: 0 nothing to mend, 1 something is.";
@@ -101,8 +104,13 @@ pub async fn run(arguments: &Arguments, output: &mut Output) -> Result<Exit, Cli
     match arguments.settings.load() {
         Ok(config) => {
             findings.push(configuration(&config));
-            findings.push(place(&config.data_dir));
-            findings.push(database(&config.data_dir).await);
+            match &config.database {
+                Database::Directory(data_dir) => {
+                    findings.push(place(data_dir));
+                    findings.push(database(data_dir).await);
+                }
+                Database::Url(url) => findings.extend(postgres::findings(url).await),
+            }
             findings.push(descriptors(&config));
         }
         Err(error) => findings.push(Finding::problem(
@@ -179,7 +187,7 @@ fn place(data_dir: &Path) -> Finding {
 
 async fn database(data_dir: &Path) -> Finding {
     const CHECK: &str = "database";
-    let examined = match app::examine_store(data_dir).await {
+    let examined = match app::examine_directory(data_dir).await {
         Ok(Some(examined)) => examined,
         Ok(None) => return Finding::ok(CHECK, "none yet, the server makes it at its first start"),
         Err(error) => {

@@ -1,12 +1,12 @@
 //! `ambit serve`: the server, with or without the demo accounts.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::app::{App, AppError};
+use crate::app::{App, AppError, place};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::demo;
@@ -43,7 +43,8 @@ pub struct Arguments {
 struct Started {
     server: String,
     http: String,
-    data_dir: PathBuf,
+    /// The directory of the embedded database, or which kind of server it is.
+    database: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     demo: Option<Demo>,
 }
@@ -88,9 +89,13 @@ async fn serve(
     shutdown
         .on_signals()
         .map_err(|error| CliError::usage(format!("cannot listen to signals: {error}")))?;
-    let app = App::start(config, Arc::new(SystemClock::new()), shutdown.clone())
-        .await
-        .map_err(start_error)?;
+    let started = App::start(config, Arc::new(SystemClock::new()), shutdown.clone()).await;
+    let app = match started {
+        Ok(app) => app,
+        // As it was told to.
+        Err(AppError::Ended) => return Ok(()),
+        Err(error) => return Err(start_error(error)),
+    };
     let demo = if arguments.demo {
         Some(load_demo(&app).await?)
     } else {
@@ -99,7 +104,7 @@ async fn serve(
     let started = Started {
         server: url(app.grpc_address()),
         http: url(app.http_address()),
-        data_dir: config.data_dir.clone(),
+        database: place(&config.database),
         demo,
     };
     match arguments.format.format {
@@ -118,7 +123,8 @@ fn start_error(error: AppError) -> CliError {
         AppError::Store { .. } => CliError::usage(format!(
             "{error}; see `ambit doctor`, or choose another with --data-dir"
         )),
-        AppError::Metrics(_) | AppError::Thread(_) | AppError::Died { .. } => {
+        AppError::Postgres(_) => CliError::usage(format!("{error}; see `ambit doctor`")),
+        AppError::Ended | AppError::Metrics(_) | AppError::Thread(_) | AppError::Died { .. } => {
             CliError::refused(error)
         }
     }
@@ -158,9 +164,7 @@ impl Started {
         let serving = output.painted(Colour::Bold, "Serving");
         output.line(&format!(
             "{serving} gRPC on {}, health on {}, data in {}",
-            self.server,
-            self.http,
-            self.data_dir.display()
+            self.server, self.http, self.database
         ))?;
         let Some(demo) = &self.demo else {
             return Ok(());

@@ -8,13 +8,11 @@ use std::sync::LazyLock;
 use clap::builder::PathBufValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::{Config, KEYS, flag_of, variable_of};
+use crate::config::{Config, Form, KEYS, flag_of, variable_of};
 
 use super::error::CliError;
 
 const CONFIG_FLAG: &str = "config";
-/// Known to the table as something of a later version, which says so.
-const LATER_FLAG: &str = "database_url";
 
 /// Every setting of the server, and the file that the others are read from.
 #[derive(Debug, Clone, Default)]
@@ -47,24 +45,23 @@ fn arguments() -> Vec<Arg> {
             .value_name("FILE")
             .value_parser(PathBufValueParser::new())
             .help("Read settings from this file [default: ambit.toml, where it exists]"),
-        Arg::new(LATER_FLAG)
-            .long("database-url")
-            .value_name("URL")
-            .hide(true),
     ];
     for (key, flag) in KEYS.iter().zip(FLAGS.iter()) {
         let argument = Arg::new(key.name).long(flag.as_str());
-        arguments.push(if key.switch {
+        arguments.push(if key.form == Form::Switch {
             argument.action(ArgAction::SetTrue).help(format!(
                 "{} [env: {}]",
                 key.help,
                 variable_of(key.name)
             ))
         } else {
+            let default = match key.default {
+                "" => String::new(),
+                default => format!(" [default: {default}]"),
+            };
             argument.value_name("VALUE").help(format!(
-                "{} [default: {}] [env: {}]",
+                "{}{default} [env: {}]",
                 key.help,
-                key.default,
                 variable_of(key.name)
             ))
         });
@@ -89,16 +86,13 @@ impl FromArgMatches for SettingsArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut flags = BTreeMap::new();
         for key in KEYS {
-            if key.switch {
+            if key.form == Form::Switch {
                 if matches.get_flag(key.name) {
                     flags.insert(key.name.to_owned(), "true".to_owned());
                 }
             } else if let Some(value) = matches.get_one::<String>(key.name) {
                 flags.insert(key.name.to_owned(), value.clone());
             }
-        }
-        if let Some(value) = matches.get_one::<String>(LATER_FLAG) {
-            flags.insert(LATER_FLAG.to_owned(), value.clone());
         }
         Ok(Self {
             file: matches.get_one::<PathBuf>(CONFIG_FLAG).cloned(),

@@ -22,7 +22,10 @@ fn load(
 #[test]
 fn without_any_configuration_the_documented_defaults_hold() {
     let config = load(&[], &[], None).unwrap();
-    assert_eq!(config.data_dir, PathBuf::from("./ambit-data"));
+    assert_eq!(
+        config.database,
+        Database::Directory(PathBuf::from("./ambit-data"))
+    );
     assert_eq!(config.grpc_address.to_string(), "127.0.0.1:50051");
     assert_eq!(config.http_address.to_string(), "127.0.0.1:8080");
     assert!(!config.insecure);
@@ -119,18 +122,79 @@ fn a_broken_or_absent_file_says_which_and_where() {
 }
 
 #[test]
-fn postgres_is_refused_from_every_source_with_the_reason() {
+fn postgres_is_named_by_any_source_and_asked_less_often() {
     let url = "postgres://u:secret@h/d";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, format!("{url}\n")).unwrap();
+    let path = file.path().to_str().unwrap();
     for loaded in [
         load(&[("database_url", url)], &[], None),
         load(&[], &[("AMBIT_DATABASE_URL", url)], None),
         load(&[], &[], Some("database_url = \"postgres://u:secret@h/d\"")),
+        load(&[("database_url_file", path)], &[], None),
+        load(
+            &[("database_url", url)],
+            &[("AMBIT_DATABASE_URL_FILE", "")],
+            None,
+        ),
     ] {
+        let config = loaded.unwrap();
+        let Database::Url(named) = &config.database else {
+            panic!("{config:?}");
+        };
+        assert_eq!(named.reveal(), url);
+        assert_eq!(config.feed_poll_interval, Duration::from_millis(500));
+        assert!(config.migrate);
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+    let often = [("database_url", url), ("feed_poll_interval_ms", "50")];
+    let config = load(&often, &[("AMBIT_NO_MIGRATE", "true")], None).unwrap();
+    assert_eq!(config.feed_poll_interval, Duration::from_millis(50));
+    assert!(!config.migrate);
+}
+
+#[test]
+fn no_error_shows_a_database_url() {
+    let url = "postgres://u:secret@h/d";
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let cases = [
+        (
+            load(&[("database_url", "secret")], &[], None),
+            "must be a URL",
+        ),
+        (
+            load(&[], &[], Some("database_url = [\"secret\"]")),
+            "`database_url` in",
+        ),
+        (
+            load(&[("database_url", url), ("data_dir", "d")], &[], None),
+            "name two databases",
+        ),
+        (
+            load(
+                &[("database_url_file", "f")],
+                &[("AMBIT_DATABASE_URL", url)],
+                None,
+            ),
+            "name two databases",
+        ),
+        (
+            load(&[("database_url_file", "/nowhere/f")], &[], None),
+            "can't be read",
+        ),
+        (
+            load(
+                &[("database_url_file", empty.path().to_str().unwrap())],
+                &[],
+                None,
+            ),
+            "is empty",
+        ),
+    ];
+    for (loaded, expected) in cases {
         let error = loaded.unwrap_err();
-        assert!(
-            error.contains("PostgreSQL arrives with a later version"),
-            "{error}"
-        );
+        assert!(error.contains(expected), "{error}");
         assert!(!error.contains("secret"), "{error}");
     }
 }
@@ -165,7 +229,8 @@ fn every_default_is_valid_and_every_key_is_read() {
             continue;
         }
         let error = load(&[(known.name, "nonsense")], &[], None).unwrap_err();
-        assert!(error.contains(&flag_of(known.name)), "{error}");
+        let named = [flag_of(known.name), known.name.to_owned()];
+        assert!(named.iter().any(|name| error.contains(name)), "{error}");
     }
     assert!(load(&[("data_dir", "")], &[], None).is_err());
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 use crate::clock::Clock;
 
 /// Waits after the first failure and after many of them.
-pub(super) struct Backoff {
-    pub(super) first: Duration,
-    pub(super) most: Duration,
+pub struct Backoff {
+    pub first: Duration,
+    pub most: Duration,
 }
 
 impl Backoff {
     /// Doubles with each failure in a row (counted from 1), plus up to a half, so that replicas
     /// don't come back in step. The part comes from the clock's low digits: random enough to
     /// spread replicas out, and no secret hangs on it.
-    pub(super) fn after(&self, failures: u32, clock: &dyn Clock) -> Duration {
+    pub fn after(&self, failures: u32, clock: &dyn Clock) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
         let wait = self.first.saturating_mul(1 << doublings).min(self.most);
         let spread = u64::from(clock.monotonic().subsec_nanos()) % 1_000;

@@ -17,7 +17,7 @@ use crate::cli::connection::{self, ServerArgs};
 use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, Database};
 use crate::graph_cache::Consistency;
 use crate::grpc::server::{ServerLimits, serve};
 use crate::grpc::wire;
@@ -204,7 +204,8 @@ fn config(data_dir: &Path) -> Result<Config, CliError> {
 }
 
 async fn write(data_dir: &Path, data_set: &DataSet) -> Result<(), CliError> {
-    let store = DirectStore::open(data_dir, Arc::new(SystemClock::new()))
+    let database = Database::Directory(data_dir.to_owned());
+    let store = DirectStore::open(&database, Arc::new(SystemClock::new()))
         .await
         .map_err(CliError::refused)?;
     let bar = output::progress("writing contacts", Some(u64::from(data_set.contacts)));
