@@ -181,7 +181,7 @@ mod tests {
         for piece in pieces {
             rows.feed(piece, |row| {
                 found.push(
-                    row.map(|field| field.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())),
+                    row.map(|field| field.map(|bytes| String::from_utf8_lossy(bytes).into_owned())),
                 );
                 Ok::<(), BinaryError>(())
             })?;
