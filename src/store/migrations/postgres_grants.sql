@@ -1,6 +1,6 @@
 -- The three roles, and what each may do. Run after each migration by whoever owns the schema, as
 -- often as one likes. Roles that the owner may not create are to be created by an administrator,
--- see docs/postgres.md; a role that isn't there is passed over with a notice.
+-- see docs/postgres.md; a role that isn't there is passed over with a warning.
 --
 -- * ambit_reader reads account data, where accounts stand and what changed.
 -- * ambit_writer writes account data besides, and takes tokens. What it changes, triggers log: it
@@ -24,7 +24,7 @@ BEGIN
                 EXECUTE format('CREATE ROLE %I NOLOGIN', role);
             EXCEPTION
                 WHEN insufficient_privilege THEN
-                    RAISE NOTICE 'the role % is not there and may not be created by %', role, current_user;
+                    RAISE WARNING 'the role % is not there and % may not create it', role, current_user;
                     CONTINUE;
                 WHEN duplicate_object OR unique_violation THEN
                     -- Another run, on another database of the cluster, was faster.
