@@ -18,6 +18,7 @@ mod demo;
 mod directory;
 mod documentation;
 mod documents;
+mod faults;
 mod freshness;
 mod golden;
 mod grpc;

@@ -1,3 +1,4 @@
 //! Real Postgres servers for the tests: clusters that they start, break and throw away.
 
 pub mod cluster;
+pub mod proxy;
