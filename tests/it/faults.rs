@@ -4,12 +4,17 @@
 //!
 //! `AMBIT_SOAK=1` runs the long forms whole: `tests/soak`.
 
+mod away;
+mod hang;
 mod junk;
 mod latency;
 mod listening;
 mod replica;
 mod restart;
+mod room;
 mod scene;
+mod starts;
+mod storm;
 mod tokens;
 
 /// Whether the long forms run whole.

@@ -149,6 +149,13 @@ impl Replica {
         Duration::from_millis(ticks * 10)
     }
 
+    /// Files and connections that the process has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
+    }
+
     /// Fails where the process has ended, e.g. in a panic.
     pub fn assert_alive(&mut self) {
         assert_eq!(self.child.try_wait().unwrap(), None, "the server ended");
