@@ -134,6 +134,8 @@ impl Store for PostgresStore {
         let (identity, installed) = lease.settle(found).await?;
         installed.verify()?;
         if **self.identity.load() != identity {
+            // First the connections: what is read from here on is read from the new one.
+            self.pools.renew();
             self.identity.store(Arc::new(identity));
         }
         Ok(self.identity())

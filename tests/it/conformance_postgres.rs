@@ -315,3 +315,46 @@ async fn case_04_a_server_that_hangs_costs_a_call_its_bound() {
     }
     apply(&store, "acme", &[user("after")]).await;
 }
+
+/// `reliability.md`, case 15: after a failover some connections may still lead to the server of
+/// before. When the database says that it is another one, none of them is used again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_15_a_database_that_became_another_one_is_reached_by_new_connections_only() {
+    let database = Database::empty();
+    let store = open(&database).await;
+    let mut plain = connect(database.url()).await;
+    let mut servers = async || -> Vec<i32> {
+        let sql = "SELECT pid FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'ambit' ORDER BY pid";
+        let rows = sqlx::query(sql).fetch_all(&mut plain).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    let work = async || {
+        apply(&store, "acme", &everything()).await;
+        load(&store, "acme", false).await;
+        store.ping().await.unwrap();
+    };
+    work().await;
+    let before = store.refresh_identity().await.unwrap();
+    let old = servers().await;
+    assert!(old.len() >= 2, "{old:?}");
+    // The control: as long as it is the same one, so are its connections.
+    assert_eq!(store.refresh_identity().await.unwrap(), before);
+    work().await;
+    let kept = servers().await;
+    assert!(old.iter().all(|server| kept.contains(server)), "{kept:?}");
+
+    run(
+        &database,
+        "UPDATE ambit.store_identity SET epoch = '\\x0102030405060708'",
+    )
+    .await;
+    let after = store.refresh_identity().await.unwrap();
+    assert_ne!(after.epoch, before.epoch);
+    let renewed = SystemClock::new();
+    while servers().await.iter().any(|server| kept.contains(server)) {
+        assert!(renewed.monotonic() < Duration::from_secs(20), "still used");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    work().await;
+}

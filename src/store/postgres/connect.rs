@@ -7,8 +7,10 @@
 
 use std::future::Future;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPool};
 use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row};
@@ -212,15 +214,31 @@ impl Pools {
     }
 
     pub(super) async fn close(&self) {
-        for lane in [&self.small, &self.loads, &self.writes] {
-            lane.0.close().await;
+        for lane in self.lanes() {
+            lane.pool.load_full().close().await;
         }
+    }
+
+    /// Gives up all connections, those on loan once they come back. After a failover some of them
+    /// may still lead to the server of before, which may still answer.
+    pub(super) fn renew(&self) {
+        for lane in self.lanes() {
+            lane.renew();
+        }
+    }
+
+    fn lanes(&self) -> [&Lane; 3] {
+        [&self.small, &self.loads, &self.writes]
     }
 }
 
-/// Connections for one sort of work.
+/// Connections for one sort of work; cheap to clone, all clones share them.
 #[derive(Clone)]
-pub(super) struct Lane(PgPool);
+pub(super) struct Lane {
+    pool: Arc<ArcSwap<PgPool>>,
+    options: PgConnectOptions,
+    connections_max: u32,
+}
 
 /// How a connection is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,7 +269,16 @@ impl Mode {
 
 impl Lane {
     fn new(options: &PgConnectOptions, connections_max: u32) -> Self {
-        let pool = PoolOptions::new()
+        let pool = Self::pool(options, connections_max);
+        Self {
+            pool: Arc::new(ArcSwap::from_pointee(pool)),
+            options: options.clone(),
+            connections_max,
+        }
+    }
+
+    fn pool(options: &PgConnectOptions, connections_max: u32) -> PgPool {
+        PoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE)
             .test_before_acquire(false)
@@ -274,12 +301,17 @@ impl Lane {
                     }
                 })
             })
-            .connect_lazy_with(options.clone());
-        Self(pool)
+            .connect_lazy_with(options.clone())
+    }
+
+    fn renew(&self) {
+        let pool = Self::pool(&self.options, self.connections_max);
+        let old = self.pool.swap(Arc::new(pool));
+        tokio::spawn(async move { old.close().await });
     }
 
     pub(super) async fn lease(&self, mode: Mode) -> Result<Lease, StoreError> {
-        let connection = self.0.acquire().await.map_err(store_error)?;
+        let connection = self.pool.load_full().acquire().await.map_err(store_error)?;
         let mut lease = Lease {
             connection: Some(connection),
             mode,
