@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::database::Database;
+use crate::database::{self, Database};
 
 /// A directory to work in and an empty database to serve.
 pub struct Home {
@@ -22,6 +22,15 @@ impl Home {
             directory: tempfile::tempdir().unwrap(),
             database: Database::new(),
         }
+    }
+
+    /// With the tables in the database, which on Postgres only a server and `migrate` make.
+    pub fn migrated() -> Self {
+        let home = Self::new();
+        if database::kind() == database::Kind::Postgres {
+            run(ambit(["migrate"]).args(home.database())).ends(0);
+        }
+        home
     }
 
     pub fn path(&self) -> &Path {

@@ -5,6 +5,8 @@ use std::fs;
 use serde_json::Value;
 
 use super::account::ACME;
+use crate::database;
+
 use super::program::{Home, Server, ambit, run, run_with_input};
 
 #[test]
@@ -123,13 +125,13 @@ fn an_export_applied_into_an_empty_store_gives_an_equal_account() {
         .stdout;
     assert_eq!(as_json.lines().count(), 1);
 
-    let other = Home::new();
+    let other = Home::migrated();
     run_with_input(ambit(["apply", "-"]).args(other.database()), &exported).ends(0);
     let again = run(ambit(["export", "acme"]).args(other.database())).ends(0);
     assert_eq!(again.stdout, exported);
 
     // The JSON form is a document as well.
-    let third = Home::new();
+    let third = Home::migrated();
     run_with_input(ambit(["apply", "-"]).args(third.database()), &as_json).ends(0);
     let again = run(ambit(["export", "acme"]).args(third.database())).ends(0);
     assert_eq!(again.stdout, exported);
@@ -146,7 +148,7 @@ fn a_downgraded_account_is_exported_in_two_documents_that_apply_takes() {
     server.apply("account: acme\nplan: starter\n");
     let exported = server.run(["export", "acme"]).ends(0).stdout;
     assert_eq!(exported.matches("account: acme").count(), 2, "{exported}");
-    let other = Home::new();
+    let other = Home::migrated();
     for prune in [&[] as &[&str], &["--prune"]] {
         let mut apply = ambit(["apply", "-"]);
         run_with_input(apply.args(other.database()).args(prune), &exported).ends(0);
@@ -210,9 +212,13 @@ fn the_doctor_finds_nothing_with_a_server_that_runs() {
     let ran = run(doctor.args(home.database()).current_dir(home.path())).ends(0);
     let answer = ran.json();
     assert_eq!(answer["problems"], 0);
+    let place = match database::kind() {
+        database::Kind::Sqlite => "data directory",
+        database::Kind::Postgres => "database server",
+    };
     for check in [
         "configuration",
-        "data directory",
+        place,
         "database",
         "open files",
         "server",
