@@ -5,9 +5,8 @@ use std::fs;
 use serde_json::Value;
 
 use super::account::ACME;
-use crate::database;
-
 use super::program::{Home, Server, ambit, run, run_with_input};
+use crate::database;
 
 #[test]
 fn apply_prints_what_it_did_and_applying_again_changes_nothing() {
