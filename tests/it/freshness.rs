@@ -8,6 +8,7 @@ mod histories;
 mod loads;
 mod notified;
 mod tokens;
+mod trimmed;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -165,7 +165,7 @@ async fn case_8_behind_a_pooler_polling_alone_keeps_the_bound() {
 async fn a_revocation_written_while_the_server_is_reconnected_is_honoured_within_the_bound() {
     let scene = Scene::new().await;
     let mut sql = scene.sql().await;
-    for round in 0..by_soak(6, 60) {
+    for round in 0..by_soak(6, 20) {
         scene.reader.until_listening().await;
         // The control: there was something to cut, the queries' connections too.
         assert!(scene.proxy.reset(Which::All) >= 2);
