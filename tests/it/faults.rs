@@ -5,11 +5,14 @@
 //! `AMBIT_SOAK=1` runs the long forms whole: `tests/soak`.
 
 mod away;
+mod commit_order;
 mod hang;
+mod histories;
 mod junk;
 mod latency;
 mod listening;
-mod replica;
+mod new_enemy;
+pub mod replica;
 mod restart;
 mod room;
 mod scene;

@@ -2,6 +2,7 @@
 //! commits, whatever they do to each other.
 
 mod commits;
+mod documented;
 mod followed;
 mod logged;
 mod races;

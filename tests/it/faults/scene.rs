@@ -133,6 +133,15 @@ impl Sql {
         done.rows_affected()
     }
 
+    /// The one value that a statement answers.
+    pub async fn text(&mut self, statement: &str) -> String {
+        let statement = AssertSqlSafe(statement.to_owned());
+        sqlx::query_scalar(statement)
+            .fetch_one(&mut self.0)
+            .await
+            .unwrap()
+    }
+
     /// Gives the user the right to view everything, or takes it away.
     pub async fn set(&mut self, allowed: bool) {
         let statement = if allowed {
