@@ -161,6 +161,11 @@ impl Import {
         self.progress
     }
 
+    /// Where the account stood after what was written last.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
     /// The token of the revision at which everything written so far is seen.
     pub fn token(&self) -> RevisionToken {
         let graphs = self.directory.graphs();

@@ -19,6 +19,7 @@ mod ceiling;
 pub mod data_set;
 mod load;
 mod questions;
+mod replicas;
 mod report;
 mod subject;
 mod verify;
@@ -32,6 +33,7 @@ use subject::Subject;
 const EXAMPLES: &str = "Examples:
   ambit bench
   ambit bench --contacts 1000000 --seconds 2 --output json > figures.json
+  ambit bench --database-url postgres://postgres@127.0.0.1/bench --contacts 1000000
   ambit bench --server http://127.0.0.1:50051 --account northwind --question contact.view
 
 Without --server an account is made from the seed in a database of its own, which is removed at the
@@ -78,6 +80,11 @@ pub struct Arguments {
     /// What to ask about, with --server; may be given several times
     #[arg(long, value_name = "TYPE.ACTION", requires = "server")]
     question: Vec<TypeAction>,
+    /// Measure two replicas on this PostgreSQL, on an account that is made there and removed: an
+    /// import, the load, the time until a commit is seen, checks while changes come in; psql is
+    /// called with this URL
+    #[arg(long, value_name = "URL", conflicts_with = "server")]
+    database_url: Option<String>,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -94,14 +101,23 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> Result<Exit, CliError>
         .enable_all()
         .build()
         .map_err(|error| CliError::usage(format!("cannot start: {error}")))?;
-    let report = runtime.block_on(measure_all(arguments));
+    let format = arguments.format.format;
+    let printed = match &arguments.database_url {
+        Some(url) => runtime
+            .block_on(replicas::measure(arguments, url))
+            .and_then(|report| match format {
+                Format::Human => report.print(output),
+                Format::Json => output.json(&report),
+            }),
+        None => runtime
+            .block_on(measure_all(arguments))
+            .and_then(|report| match format {
+                Format::Human => report.print(output),
+                Format::Json => output.json(&report),
+            }),
+    };
     runtime.shutdown_background();
-    let report = report?;
-    match arguments.format.format {
-        Format::Human => report.print(output)?,
-        Format::Json => output.json(&report)?,
-    }
-    Ok(Exit::Success)
+    printed.map(|()| Exit::Success)
 }
 
 async fn measure_all(arguments: &Arguments) -> Result<Report, CliError> {

@@ -194,7 +194,7 @@ fn micros(duration: Duration) -> f64 {
 }
 
 /// The middle value, or the mean of the middle two; zero of no values.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or_default();

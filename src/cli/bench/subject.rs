@@ -142,7 +142,7 @@ impl Subject {
         Ok(Self::at(address, ACCOUNT))
     }
 
-    fn at(address: SocketAddr, account: &str) -> Self {
+    pub(super) fn at(address: SocketAddr, account: &str) -> Self {
         Self {
             server: ServerArgs {
                 server: format!("http://{address}"),
@@ -228,7 +228,7 @@ async fn write(data_dir: &Path, data_set: &DataSet) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn apply(
+pub(super) async fn apply(
     store: &dyn Store,
     account: &Id,
     expected: Option<Head>,
