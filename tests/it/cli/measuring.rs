@@ -59,6 +59,35 @@ fn a_generated_account_is_verified_and_measured() {
     assert_figures(&report);
 }
 
+/// On Postgres alone: the embedded store has no notifications to compare with.
+#[test]
+fn two_replicas_on_postgres_are_measured() {
+    let database = crate::postgres::cluster::Database::empty();
+    let sizes = ["--contacts", "300", "--users", "20", "--rounds", "1"];
+    let mut bench = ambit(["bench", "--database-url", database.url()]);
+    bench
+        .args(sizes)
+        .args(["--seconds", "0.3", "--streams", "2"]);
+    let report = run(bench.args(["--output", "json"])).ends(0).json();
+    let import = &report["import"];
+    assert_eq!(import["checks"]["failed"], 0, "{report}");
+    assert!(import["checks"]["count"].as_u64().unwrap() > 0, "{report}");
+    // What psql copies is what was imported: each contact, its owner and its groups.
+    assert_eq!(report["cold_load"]["rows"], import["database_rows"]);
+    for (part, figure) in [
+        ("cold_load", "ratio"),
+        ("commit_to_visible", "p99_ms"),
+        ("commit_to_visible", "notify_p99_ms"),
+        ("checks_under_writes", "ratio"),
+    ] {
+        assert!(report[part][figure].as_f64().unwrap() > 0.0, "{report}");
+    }
+    // The account is gone, so the next run finds the database as this one did.
+    let more = ["--seconds", "0.01", "--streams", "1"];
+    let mut again = ambit(["bench", "--database-url", database.url()]);
+    run(again.args(sizes).args(more)).ends(0);
+}
+
 #[test]
 fn an_account_of_a_server_is_measured_too() {
     let home = Home::new();
