@@ -148,7 +148,7 @@ fn database_rows(content: &RowContent) -> u64 {
         .resource
         .owners
         .as_ref()
-        .map_or(0, |owners| owners.len());
+        .map_or(0, std::collections::BTreeSet::len);
     u64::try_from(1 + owners + content.assigned_to.len()).unwrap_or(u64::MAX)
 }
 
