@@ -1,8 +1,8 @@
 //! Everything of an account in one read transaction.
 //!
 //! What there is little of comes in pages of JSON, like in the embedded store. Resources are many,
-//! and come in one binary copy: the rows of the three tables that make them, merged by the database
-//! in the order of their keys, which is the order of its indexes.
+//! and come in binary copies of the three tables that make them, in the order of their keys, which
+//! is the order of the indexes, and are put together here.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,7 +13,7 @@ use tokio_stream::StreamExt as _;
 use super::binary::{BinaryError, Field, Rows};
 use super::connect::{LARGE, Lane, Lease, Mode, SMALL, bounded};
 use super::error::store_error;
-use super::read;
+use super::read::{self, micros};
 use super::resources;
 use crate::authz::model::{Account, Assignment, Entity, Id, Resource, ResourceKey};
 use crate::store::kinds::{Kind, PAGE};
@@ -66,7 +66,7 @@ impl Source for Transaction {
         if self.attributes {
             send_pages(connection, &self.account, chunks).await
         } else {
-            send_copy(connection, &self.account, chunks).await
+            send_copies(connection, &self.account, chunks).await
         }
     }
 
@@ -99,66 +99,140 @@ async fn send_pages(
     }
 }
 
-/// The fields of a row: type and id of the resource, which table the row is of, and what is in it.
-const FIELDS: usize = 7;
+/// Resources of one round: three copies each, so that there are few of them, and what waits to be
+/// put together is little.
+const ROUND: usize = 20_000;
 
-/// COPY takes no bound values, so the account's id is written in digits that mean nothing to SQL.
-fn copy_sql(account: &Id) -> String {
-    use std::fmt::Write as _;
-    let mut digits = String::new();
-    for byte in account.as_str().bytes() {
-        let _infallible = write!(digits, "{byte:02x}");
-    }
-    let id = format!("convert_from('\\x{digits}'::bytea, 'UTF8')");
-    format!(
-        "COPY (
-            SELECT resource_type, resource_id, 0::int2, owning_team, NULL::text, NULL::text,
-                partitioned::int4::int8
-            FROM ambit.resource WHERE account_id = {id}
-            UNION ALL
-            SELECT resource_type, resource_id, 1::int2, user_id, NULL, NULL, NULL
-            FROM ambit.resource_owner WHERE account_id = {id}
-            UNION ALL
-            SELECT resource_type, resource_id, 2::int2, principal_id, principal_kind, provenance,
-                (extract(epoch FROM expires_at) * 1000000)::int8
-            FROM ambit.assignment WHERE account_id = {id}
-            ORDER BY 1, 2
-        ) TO STDOUT (FORMAT binary)"
-    )
-}
+/// Type and id of a resource, between which rows are read.
+type Key<'a> = (&'a str, &'a str);
 
-async fn send_copy(
+/// Resources by the round: the next of them, then the owners and the assignments of these, each in
+/// the order of an index. (Asked for in one statement the database sorts all of it.)
+async fn send_copies(
     connection: &mut PgConnection,
     account: &Id,
     chunks: &Chunks,
 ) -> Result<Listening, StoreError> {
-    // Rows in the order of an index, rather than all of them sorted first.
     let indexed = sqlx::raw_sql(
         "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
-        SET LOCAL max_parallel_workers_per_gather = 0",
+        SET LOCAL enable_sort = off; SET LOCAL max_parallel_workers_per_gather = 0",
     )
     .execute(&mut *connection);
     bounded(SMALL, async { indexed.await.map_err(store_error) }).await?;
-    let sql = copy_sql(account);
-    let mut copy = bounded(LARGE, async {
-        connection.copy_out_raw(&sql).await.map_err(store_error)
-    })
-    .await?;
-    let mut rows = Rows::<FIELDS>::new();
-    let mut merged = Merged::default();
-    while let Some(piece) = bounded(LARGE, async { Ok(copy.next().await) }).await? {
-        let piece = piece.map_err(store_error)?;
-        rows.feed(&piece, |row| merged.take(row))?;
-        if merged.chunk.len() >= CHUNK {
-            let chunk = std::mem::replace(&mut merged.chunk, Vec::with_capacity(CHUNK));
+    let mut names = Names::default();
+    let mut after = (String::new(), String::new());
+    loop {
+        let from: Key<'_> = (&after.0, &after.1);
+        let mut round = Round::new(&mut names);
+        copy(connection, &resources_sql(account, from), |row| {
+            round.resource(row)
+        })
+        .await?;
+        let Some(last) = round.resources.last() else {
+            return Ok(Listening::Yes);
+        };
+        let last = last.key.clone();
+        let to: Key<'_> = (last.resource_type.as_str(), last.id.as_str());
+        let is_last = round.resources.len() < ROUND;
+        copy(connection, &owners_sql(account, from, to), |row| {
+            round.owner(row)
+        })
+        .await?;
+        round.next = 0;
+        copy(connection, &assignments_sql(account, from, to), |row| {
+            round.assignment(row)
+        })
+        .await?;
+        let mut resources = round.resources.into_iter();
+        loop {
+            let chunk: Vec<Entity> = resources
+                .by_ref()
+                .take(CHUNK)
+                .map(|resource| Entity::Resource(resource, None))
+                .collect();
+            if chunk.is_empty() {
+                break;
+            }
             if chunks.send(chunk).await? == Listening::No {
                 return Ok(Listening::No);
             }
         }
+        if is_last {
+            return Ok(Listening::Yes);
+        }
+        after = (to.0.to_owned(), to.1.to_owned());
     }
-    rows.end()?;
-    merged.finish()?;
-    chunks.send(merged.chunk).await
+}
+
+/// COPY takes no bound values, so a text is written in digits that mean nothing to SQL.
+fn literal(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut digits = String::with_capacity(2 * text.len());
+    for byte in text.bytes() {
+        let _infallible = write!(digits, "{byte:02x}");
+    }
+    format!("convert_from('\\x{digits}'::bytea, 'UTF8')")
+}
+
+fn resources_sql(account: &Id, from: Key<'_>) -> String {
+    format!(
+        "COPY (SELECT resource_type, resource_id, owning_team, partitioned FROM ambit.resource
+            WHERE account_id = {} AND (resource_type, resource_id) > ({}, {})
+            ORDER BY resource_type, resource_id LIMIT {ROUND}) TO STDOUT (FORMAT binary)",
+        literal(account.as_str()),
+        literal(from.0),
+        literal(from.1)
+    )
+}
+
+fn owners_sql(account: &Id, from: Key<'_>, to: Key<'_>) -> String {
+    belonging("resource_owner", "user_id", account, from, to)
+}
+
+fn assignments_sql(account: &Id, from: Key<'_>, to: Key<'_>) -> String {
+    let columns = concat!(
+        "principal_kind, principal_id, provenance, ",
+        micros!("expires_at")
+    );
+    belonging("assignment", columns, account, from, to)
+}
+
+/// Rows of a table that belong to the resources after one up to another.
+fn belonging(
+    table: &'static str,
+    columns: &'static str,
+    account: &Id,
+    from: Key<'_>,
+    to: Key<'_>,
+) -> String {
+    format!(
+        "COPY (SELECT resource_type, resource_id, {columns} FROM ambit.{table}
+            WHERE account_id = {} AND (resource_type, resource_id) > ({}, {})
+            AND (resource_type, resource_id) <= ({}, {})
+            ORDER BY resource_type, resource_id) TO STDOUT (FORMAT binary)",
+        literal(account.as_str()),
+        literal(from.0),
+        literal(from.1),
+        literal(to.0),
+        literal(to.1)
+    )
+}
+
+/// Reads a copy to its end, row by row.
+async fn copy<const N: usize>(
+    connection: &mut PgConnection,
+    sql: &str,
+    mut take: impl FnMut([Field<'_>; N]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut pieces = bounded(LARGE, async {
+        connection.copy_out_raw(sql).await.map_err(store_error)
+    })
+    .await?;
+    let mut rows = Rows::<N>::new();
+    while let Some(piece) = bounded(LARGE, async { Ok(pieces.next().await) }).await? {
+        rows.feed(&piece.map_err(store_error)?, &mut take)?;
+    }
+    Ok(rows.end()?)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
@@ -170,118 +244,125 @@ impl From<BinaryError> for StoreError {
     }
 }
 
-/// Resources put together from rows that come in the order of their keys, of equal keys in any.
+/// Names that many resources share, each made once.
 #[derive(Default)]
-struct Merged {
-    chunk: Vec<Entity>,
-    current: Option<Part>,
-    names: HashSet<Id>,
-}
+struct Names(HashSet<Id>);
 
-/// A resource of which more rows may come.
-struct Part {
-    resource: Resource,
-    /// Whether the resource's own row was among them.
-    is_there: bool,
-}
-
-impl Merged {
-    fn take(&mut self, row: [Field<'_>; FIELDS]) -> Result<(), StoreError> {
-        let [resource_type, id, table, name, kind, provenance, number] = row;
-        let (resource_type, id) = (
-            text(resource_type, "resource_type")?,
-            text(id, "resource_id")?,
-        );
-        let at = |table| At { table, row: id };
-        let number = number.map(|bytes| int8(bytes, id)).transpose()?;
-        let is_next = self.current.as_ref().is_none_or(|part| {
-            let key = &part.resource.key;
-            key.id.as_str() != id || key.resource_type.as_str() != resource_type
-        });
-        if is_next {
-            let key = ResourceKey {
-                resource_type: self.name(at("resource"), "resource_type", resource_type)?,
-                id: at("resource").id("resource_id", id)?,
-            };
-            self.finish()?;
-            self.current = Some(Part {
-                resource: Resource {
-                    key,
-                    owners: BTreeSet::new(),
-                    owning_team: None,
-                    partitioned: false,
-                    assignments: BTreeSet::new(),
-                },
-                is_there: false,
-            });
-        }
-        match table {
-            Some([0, 0]) => {
-                let team = match name {
-                    Some(name) => {
-                        let name = text(Some(name), "owning_team")?;
-                        Some(self.name(at("resource"), "owning_team", name)?)
-                    }
-                    None => None,
-                };
-                if let Some(part) = &mut self.current {
-                    part.is_there = true;
-                    part.resource.owning_team = team;
-                    part.resource.partitioned = number == Some(1);
-                }
-            }
-            Some([0, 1]) => {
-                let owner = text(name, "user_id")?;
-                let owner = self.name(at("resource_owner"), "user_id", owner)?;
-                if let Some(part) = &mut self.current {
-                    part.resource.owners.insert(owner);
-                }
-            }
-            Some([0, 2]) => {
-                let at = at("assignment");
-                let principal = text(name, "principal_id")?;
-                let principal = self.name(at, "principal_id", principal)?;
-                let assignment = Assignment {
-                    principal: at.principal_of(text(kind, "principal_kind")?, principal)?,
-                    provenance: at.provenance(text(provenance, "provenance")?)?,
-                    expires_at: at.time("expires_at", number)?,
-                };
-                if let Some(part) = &mut self.current {
-                    part.resource.assignments.insert(assignment);
-                }
-            }
-            _ => return Err(inconsistent("resource", "*", id, "a row of no table")),
-        }
-        Ok(())
-    }
-
-    /// No more rows of the present resource come.
-    fn finish(&mut self) -> Result<(), StoreError> {
-        let Some(part) = self.current.take() else {
-            return Ok(());
-        };
-        if !part.is_there {
-            return Err(inconsistent(
-                "resource",
-                "resource_id",
-                part.resource.key.id.as_str(),
-                "an owner or an assignment of a resource that is not there",
-            ));
-        }
-        self.chunk.push(Entity::Resource(part.resource, None));
-        Ok(())
-    }
-
-    /// A name that many resources share, made once.
-    fn name(&mut self, at: At<'_>, column: &'static str, text: &str) -> Result<Id, StoreError> {
-        if let Some(name) = self.names.get(text) {
+impl Names {
+    fn get(&mut self, at: At<'_>, column: &'static str, text: &str) -> Result<Id, StoreError> {
+        if let Some(name) = self.0.get(text) {
             return Ok(name.clone());
         }
         let name = at.id(column, text)?;
-        if self.names.len() < NAMES_MAX {
-            self.names.insert(name.clone());
+        if self.0.len() < NAMES_MAX {
+            self.0.insert(name.clone());
         }
         Ok(name)
+    }
+}
+
+/// Resources in the order of their keys, to which rows in the same order are added.
+struct Round<'a> {
+    resources: Vec<Resource>,
+    /// The resource that the next row may belong to, or one after it.
+    next: usize,
+    names: &'a mut Names,
+}
+
+impl<'a> Round<'a> {
+    fn new(names: &'a mut Names) -> Self {
+        Self {
+            resources: Vec::new(),
+            next: 0,
+            names,
+        }
+    }
+
+    fn resource(&mut self, row: [Field<'_>; 4]) -> Result<(), StoreError> {
+        let [resource_type, id, team, partitioned] = row;
+        let id = text(id, "resource_id")?;
+        let at = At {
+            table: "resource",
+            row: id,
+        };
+        let resource_type = text(resource_type, "resource_type")?;
+        let owning_team = match team {
+            Some(_) => {
+                let team = text(team, "owning_team")?;
+                Some(self.names.get(at, "owning_team", team)?)
+            }
+            None => None,
+        };
+        self.resources.push(Resource {
+            key: ResourceKey {
+                resource_type: self.names.get(at, "resource_type", resource_type)?,
+                id: at.id("resource_id", id)?,
+            },
+            owners: BTreeSet::new(),
+            owning_team,
+            partitioned: match partitioned {
+                Some([0]) => false,
+                Some([1]) => true,
+                _ => return Err(at.wrong("partitioned", "it is neither true nor false")),
+            },
+            assignments: BTreeSet::new(),
+        });
+        Ok(())
+    }
+
+    fn owner(&mut self, row: [Field<'_>; 3]) -> Result<(), StoreError> {
+        let [resource_type, id, user] = row;
+        let id = text(id, "resource_id")?;
+        let at = At {
+            table: "resource_owner",
+            row: id,
+        };
+        let owner = self.names.get(at, "user_id", text(user, "user_id")?)?;
+        let resource = self.named(at, (text(resource_type, "resource_type")?, id))?;
+        resource.owners.insert(owner);
+        Ok(())
+    }
+
+    fn assignment(&mut self, row: [Field<'_>; 6]) -> Result<(), StoreError> {
+        let [resource_type, id, kind, principal, provenance, expires_at] = row;
+        let id = text(id, "resource_id")?;
+        let at = At {
+            table: "assignment",
+            row: id,
+        };
+        let principal = text(principal, "principal_id")?;
+        let principal = self.names.get(at, "principal_id", principal)?;
+        let expires_at = expires_at.map(|bytes| int8(bytes, id)).transpose()?;
+        let assignment = Assignment {
+            principal: at.principal_of(text(kind, "principal_kind")?, principal)?,
+            provenance: at.provenance(text(provenance, "provenance")?)?,
+            expires_at: at.time("expires_at", expires_at)?,
+        };
+        let resource = self.named(at, (text(resource_type, "resource_type")?, id))?;
+        resource.assignments.insert(assignment);
+        Ok(())
+    }
+
+    /// The resource of a row, which is none before that of the row before.
+    fn named(&mut self, at: At<'_>, key: Key<'_>) -> Result<&mut Resource, StoreError> {
+        let key_of = |resource: &Resource| {
+            let found = (
+                resource.key.resource_type.as_str(),
+                resource.key.id.as_str(),
+            );
+            found.cmp(&key)
+        };
+        while self
+            .resources
+            .get(self.next)
+            .is_some_and(|resource| key_of(resource).is_lt())
+        {
+            self.next += 1;
+        }
+        self.resources
+            .get_mut(self.next)
+            .filter(|resource| key_of(resource).is_eq())
+            .ok_or_else(|| at.wrong("resource_id", "the resource is not there, or out of order"))
     }
 }
 
@@ -302,66 +383,82 @@ fn int8(bytes: &[u8], row: &str) -> Result<i64, StoreError> {
 mod tests {
     use super::*;
 
-    fn row<'a>(id: &'a str, table: &'a [u8; 2], name: Option<&'a str>) -> [Field<'a>; FIELDS] {
-        let kind: Field<'a> = (table == &[0, 2]).then_some(b"user".as_slice());
-        let provenance: Field<'a> = (table == &[0, 2]).then_some(b"manual".as_slice());
+    const CONTACT: Field<'static> = Some(b"contact");
+
+    fn resource<'a>(id: &'a str, team: Option<&'a str>) -> [Field<'a>; 4] {
+        let partitioned: Field<'a> = Some(&[1]);
         [
-            Some(b"contact"),
+            CONTACT,
             Some(id.as_bytes()),
-            Some(table),
-            name.map(str::as_bytes),
-            kind,
-            provenance,
-            None,
+            team.map(str::as_bytes),
+            partitioned,
+        ]
+    }
+
+    fn owner<'a>(id: &'a str, user: &'a str) -> [Field<'a>; 3] {
+        [CONTACT, Some(id.as_bytes()), Some(user.as_bytes())]
+    }
+
+    fn assignment<'a>(id: &'a str, expires_at: Field<'a>) -> [Field<'a>; 6] {
+        [
+            CONTACT,
+            Some(id.as_bytes()),
+            Some(b"user"),
+            Some(b"v"),
+            Some(b"manual"),
+            expires_at,
         ]
     }
 
     #[test]
-    fn rows_of_a_resource_are_joined_in_any_order() {
-        let mut merged = Merged::default();
+    fn rows_in_the_order_of_keys_are_put_together() {
+        let mut names = Names::default();
+        let mut round = Round::new(&mut names);
         for row in [
-            row("a", &[0, 1], Some("u")),
-            row("a", &[0, 0], Some("t")),
-            row("a", &[0, 2], Some("v")),
-            row("b", &[0, 0], None),
+            resource("a", Some("t")),
+            resource("b", None),
+            resource("c", None),
         ] {
-            merged.take(row).unwrap();
+            round.resource(row).unwrap();
         }
-        merged.finish().unwrap();
-        let [Entity::Resource(a, None), Entity::Resource(b, None)] = merged.chunk.as_slice() else {
-            panic!("two resources");
+        for row in [owner("a", "u"), owner("a", "v"), owner("c", "u")] {
+            round.owner(row).unwrap();
+        }
+        round.next = 0;
+        let time = 17_i64.to_be_bytes();
+        round.assignment(assignment("b", Some(&time))).unwrap();
+        round.assignment(assignment("b", None)).unwrap();
+        let [a, b, c] = round.resources.as_slice() else {
+            panic!("three resources");
         };
-        assert_eq!((a.owners.len(), a.assignments.len()), (1, 1));
         assert_eq!(a.owning_team.as_ref().map(Id::as_str), Some("t"));
-        assert_eq!((b.owners.len(), b.owning_team.as_ref()), (0, None));
+        let counts = [a, b, c].map(|found| (found.owners.len(), found.assignments.len()));
+        assert_eq!(counts, [(2, 0), (0, 2), (1, 0)]);
+        assert!(a.partitioned);
     }
 
     #[test]
     fn what_can_not_be_a_resource_is_inconsistent() {
-        let alone = [row("a", &[0, 1], Some("u"))];
-        let bad_table = [row("a", &[0, 9], None)];
-        let bad_id = [row("", &[0, 0], None)];
-        let no_owner = [row("a", &[0, 1], None)];
-        let mut not_utf8 = row("a", &[0, 0], None);
+        let mut names = Names::default();
+        let mut round = Round::new(&mut names);
+        round.resource(resource("b", None)).unwrap();
+        let mut not_utf8 = resource("x", None);
         not_utf8[1] = Some(&[0xff]);
-        let mut not_a_number = row("a", &[0, 0], None);
-        not_a_number[6] = Some(&[1]);
-        for rows in [
-            alone,
-            bad_table,
-            bad_id,
-            no_owner,
-            [not_utf8],
-            [not_a_number],
-        ] {
-            let mut merged = Merged::default();
-            let read = rows
-                .into_iter()
-                .try_for_each(|row| merged.take(row))
-                .and_then(|()| merged.finish());
+        let mut no_flag = resource("x", None);
+        no_flag[3] = None;
+        let refused = [
+            round.resource(resource("", None)),
+            round.resource(not_utf8),
+            round.resource(no_flag),
+            round.owner(owner("a", "u")),
+            round.owner(owner("c", "u")),
+            round.owner(owner("b", "")),
+            round.assignment(assignment("b", Some(&[1]))),
+        ];
+        for answer in refused {
             assert!(
-                matches!(read, Err(StoreError::Inconsistent { .. })),
-                "{read:?}"
+                matches!(answer, Err(StoreError::Inconsistent { .. })),
+                "{answer:?}"
             );
         }
     }

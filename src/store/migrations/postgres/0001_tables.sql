@@ -310,7 +310,8 @@ CREATE TABLE ambit.resource (
         CONSTRAINT "resource.resource_id is an id" CHECK (ambit.is_id(resource_id)),
     owning_team   text COLLATE "C",
     partitioned   boolean NOT NULL DEFAULT false,
-    PRIMARY KEY (account_id, resource_type, resource_id),
+    -- With all that a load reads, so that it reads the index alone, in its order.
+    PRIMARY KEY (account_id, resource_type, resource_id) INCLUDE (owning_team, partitioned),
     CONSTRAINT "resource.account_id exists"
         FOREIGN KEY (account_id) REFERENCES ambit.account ON DELETE CASCADE,
     CONSTRAINT "resource.owning_team exists"
@@ -382,7 +383,7 @@ CREATE TABLE ambit.assignment (
         CONSTRAINT "assignment.provenance is a provenance" CHECK (ambit.is_provenance(provenance)),
     expires_at     timestamptz
         CONSTRAINT "assignment.expires_at is a time" CHECK (ambit.is_time(expires_at)),
-    PRIMARY KEY (account_id, resource_type, resource_id, principal_kind, principal_id, provenance),
+    PRIMARY KEY (account_id, resource_type, resource_id, principal_kind, principal_id, provenance) INCLUDE (expires_at),
     CONSTRAINT "assignment.resource exists"
         FOREIGN KEY (account_id, resource_type, resource_id) REFERENCES ambit.resource ON DELETE CASCADE
 );
