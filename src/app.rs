@@ -24,7 +24,7 @@ use crate::metrics::{Metrics, MetricsError};
 use crate::retention::Retention;
 use crate::shutdown::Shutdown;
 pub use crate::store::postgres::Examination as PostgresExamination;
-use crate::store::postgres::{OpenError, OpenOptions, PostgresStore};
+use crate::store::postgres::{Migrated, OpenError, OpenOptions, PostgresStore};
 pub use crate::store::sqlite::Examination as EmbeddedExamination;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
@@ -282,13 +282,16 @@ impl DirectStore {
     }
 }
 
-/// Brings a database to this version's schema; answers the schema that it has then.
-pub async fn migrate(database: &Database) -> Result<i64, AppError> {
+/// Brings a database to this version's schema.
+pub async fn migrate(database: &Database) -> Result<Migrated, AppError> {
     match database {
         Database::Directory(data_dir) => {
             open_directory(data_dir).await?.close().await;
             let examined = examine_directory(data_dir).await?;
-            Ok(examined.map_or(0, |examined| examined.schema))
+            Ok(Migrated {
+                schema: examined.map_or(0, |examined| examined.schema),
+                roles_missing: Vec::new(),
+            })
         }
         Database::Url(url) => PostgresStore::migrate(url.reveal())
             .await

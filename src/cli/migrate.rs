@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::app;
 
 use super::error::{CliError, Exit};
-use super::output::{Format, FormatArgs, Output};
+use super::output::{Format, FormatArgs, Output, note};
 use super::settings::SettingsArgs;
 
 const EXAMPLES: &str = "Examples:
@@ -32,13 +32,18 @@ struct Migrated {
 
 pub async fn run(arguments: &Arguments, output: &mut Output) -> Result<Exit, CliError> {
     let config = arguments.settings.load()?;
-    let schema = app::migrate(&config.database)
+    let done = app::migrate(&config.database)
         .await
         .map_err(CliError::refused)?;
     let migrated = Migrated {
         database: app::place(&config.database),
-        schema,
+        schema: done.schema,
     };
+    for role in &done.roles_missing {
+        note(&format!(
+            "warning: there is no role `{role}`, and this one may not create it: have it made (CREATE ROLE {role} NOLOGIN), then run `ambit migrate` again"
+        ));
+    }
     match arguments.format.format {
         Format::Human => output.line(&format!(
             "{} has schema {}",

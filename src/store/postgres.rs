@@ -49,6 +49,15 @@ pub struct OpenOptions {
     pub connections_max: u32,
 }
 
+/// What a database has after a migration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// May be that of a later version.
+    pub schema: i64,
+    /// Roles of least privilege that are not there, where the owner may not make them.
+    pub roles_missing: Vec<String>,
+}
+
 /// A store in a database; cheap to clone, all clones share the connections.
 #[derive(Clone)]
 pub struct PostgresStore {
@@ -94,12 +103,11 @@ impl PostgresStore {
         })
     }
 
-    /// Brings the database of a URL to this version's schema and gives the roles their rights;
-    /// answers the schema that it has then, which may be a later one.
+    /// Brings the database of a URL to this version's schema and gives the roles their rights.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn migrate(url: &str) -> Result<i64, OpenError> {
+    pub async fn migrate(url: &str) -> Result<Migrated, OpenError> {
         let mut connection = connect::connect(&connect::options(url)?).await?;
         schema::migrate(&mut connection).await?;
         let installed = bounded(SMALL, schema::installed(&mut connection)).await?;
@@ -108,8 +116,12 @@ impl PostgresStore {
         if version == schema::newest() {
             schema::grant(&mut connection).await?;
         }
+        let roles_missing = bounded(SMALL, schema::roles_missing(&mut connection)).await?;
         drop(connection.close().await);
-        Ok(version)
+        Ok(Migrated {
+            schema: version,
+            roles_missing,
+        })
     }
 
     /// Looks at the database of a URL without changing it.

@@ -23,6 +23,9 @@ const DATA: &str = "22";
 /// Tables, columns, functions and schemas that are not there.
 const UNDEFINED: [&str; 4] = ["42P01", "42703", "42883", "3F000"];
 
+/// The role lacks a right, which no repetition gives it.
+const NOT_ALLOWED: &str = "42501";
+
 pub(super) fn store_error(error: sqlx::Error) -> StoreError {
     let sqlx::Error::Database(boxed) = &error else {
         return StoreError::Unavailable(Box::new(error));
@@ -49,6 +52,10 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
         code if code.starts_with(DATA) => StoreError::Constraint {
             rule: "a value is none that the database can hold".to_owned(),
         },
+        NOT_ALLOWED => StoreError::Schema(
+            "its role lacks a right on it; grant it `ambit_server`, or run `ambit migrate` as the owner of the schema"
+                .to_owned(),
+        ),
         code if UNDEFINED.contains(&code) => StoreError::Schema(
             "something of it is not there; bring the database up with `ambit migrate`".to_owned(),
         ),

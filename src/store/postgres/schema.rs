@@ -64,6 +64,19 @@ impl Installed {
     }
 }
 
+/// Those of the roles of least privilege that are not there.
+pub(super) async fn roles_missing(
+    connection: &mut PgConnection,
+) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar(
+        "SELECT name FROM unnest(ARRAY['ambit_server', 'ambit_writer', 'ambit_reader']) AS name
+            WHERE NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = name)",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)
+}
+
 /// `None`: nothing of ours is there yet.
 pub(super) async fn installed(
     connection: &mut PgConnection,

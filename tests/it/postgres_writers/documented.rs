@@ -194,19 +194,32 @@ async fn the_roles_of_the_page_are_enough() {
             .replace("postgres@", &format!("{user}@"))
     };
     // Without the roles, and without the right to make them, the schema comes up all the same.
-    PostgresStore::migrate(&as_user("ambit_owner"))
-        .await
-        .unwrap();
+    let migrated = PostgresStore::migrate(&as_user("ambit_owner")).await;
+    let missing = migrated.unwrap().roles_missing;
+    assert_eq!(missing, ["ambit_server", "ambit_writer", "ambit_reader"]);
     run_block(
         &postgres,
         "an administrator",
         of("CREATE ROLE ambit_server NOLOGIN"),
     )
     .await;
-    PostgresStore::migrate(&as_user("ambit_owner"))
-        .await
-        .unwrap();
+    let migrated = PostgresStore::migrate(&as_user("ambit_owner")).await;
+    assert!(migrated.unwrap().roles_missing.is_empty());
     run_block(&postgres, "an administrator", of("GRANT ambit_server TO")).await;
+    // Who lacks the rights is told so, rather than made to wait for a database that is there.
+    let options = ambit::store::postgres::OpenOptions {
+        migrate: false,
+        connections_max: 4,
+    };
+    let refused = PostgresStore::open(&as_user("report"), options).await;
+    let Err(refused) = refused.map(|_| ()) else {
+        panic!("a reader can't serve");
+    };
+    assert!(!refused.is_transient(), "{refused}");
+    assert!(
+        refused.to_string().contains("grant it `ambit_server`"),
+        "{refused}"
+    );
     run_block(
         &as_user("ambit_owner"),
         "ambit_owner",
