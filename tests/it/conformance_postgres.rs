@@ -4,13 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ambit::authz::model::EntityChange;
 use ambit::clock::{Clock as _, SystemClock};
 use ambit::store::postgres::{OpenError, OpenOptions, PostgresStore};
 use ambit::store::{Heartbeat, Notification, Store, StoreError};
 use sqlx::Row as _;
 
 use crate::postgres::cluster::{Cluster, Database, connect, execute};
-use crate::store_contract::{Fresh, apply, everything, id, load, run_all, try_apply, user};
+use crate::store_contract::{
+    Fresh, account, apply, everything, id, load, run_all, try_apply, user,
+};
 
 const OPEN: OpenOptions = OpenOptions {
     migrate: true,
@@ -357,4 +360,53 @@ async fn case_15_a_database_that_became_another_one_is_reached_by_new_connection
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     work().await;
+}
+
+/// Accounts that a plain writer holds, as many as there are connections for writes and more, hold
+/// up no write to another, and are written to once they are let go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_that_are_held_hold_up_no_other() {
+    let database = Database::empty();
+    let store = Arc::new(open(&database).await);
+    let held: Vec<String> = (0..10).map(|n| format!("held{n}")).collect();
+    for name in &held {
+        let account = ambit::authz::model::Entity::Account(account(name));
+        apply(&*store, name, &[EntityChange::Put(account)]).await;
+    }
+    apply(&*store, "acme", &everything()).await;
+    let mut holder = connect(database.url()).await;
+    sqlx::raw_sql(
+        "BEGIN;
+        INSERT INTO ambit.app_user (account_id, user_id)
+            SELECT account_id, 'u' FROM ambit.account WHERE account_id LIKE 'held%';
+        SELECT ambit.transaction_token('held0')",
+    )
+    .execute(&mut holder)
+    .await
+    .unwrap();
+    let waiting: Vec<_> = held
+        .iter()
+        .map(|name| {
+            let (store, name) = (Arc::clone(&store), name.clone());
+            tokio::spawn(async move { try_apply(&*store, &name, &[user("v")]).await })
+        })
+        .collect();
+    for n in 0..3 {
+        apply(&*store, "acme", &[user(&format!("n{n}"))]).await;
+    }
+    for refused in waiting {
+        let refused = refused.await.unwrap();
+        assert!(
+            matches!(
+                refused,
+                Err(StoreError::Conflict | StoreError::Unavailable(_))
+            ),
+            "a held account was written to: {refused:?}"
+        );
+    }
+    sqlx::raw_sql("ROLLBACK")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    apply(&*store, "held0", &[user("v")]).await;
 }

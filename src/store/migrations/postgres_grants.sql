@@ -50,3 +50,6 @@ BEGIN
         END IF;
     END LOOP;
 END $do$;
+
+-- None is ever left, but by a superuser who switches the trigger itself off.
+DELETE FROM ambit.commit_pending;

@@ -261,7 +261,7 @@ impl Mode {
                 "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
                 SET LOCAL client_connection_check_interval = '1s';
                 SET LOCAL idle_in_transaction_session_timeout = '60s';
-                SET LOCAL lock_timeout = '20s'",
+                SET LOCAL lock_timeout = '500ms'",
             ),
         }
     }

@@ -16,6 +16,9 @@ const RAISED: &str = "P0001";
 /// Another transaction was faster: whoever plans again finds what it wrote.
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
+/// Somebody holds the account, or a row, for long: whoever plans again waits again, and leaves the
+/// connection to writers of other accounts in between.
+const LOCKED: &str = "55P03";
 /// Disk, memory, and sizes that the database can't go beyond.
 const FULL: [&str; 3] = ["53100", "53200", "54000"];
 /// A value of a form that the type of its column does not have.
@@ -34,7 +37,7 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
         return StoreError::Unavailable(Box::new(error));
     };
     match database.code() {
-        UNIQUE | SERIALIZATION_FAILURE | DEADLOCK => StoreError::Conflict,
+        UNIQUE | SERIALIZATION_FAILURE | DEADLOCK | LOCKED => StoreError::Conflict,
         code if FULL.contains(&code) => StoreError::Full,
         NOT_NULL => StoreError::Constraint {
             rule: format!(

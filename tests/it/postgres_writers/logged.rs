@@ -290,3 +290,51 @@ async fn a_revision_that_is_trimmed_takes_its_keys_along() {
     assert_eq!(beside.rows_logged().await, 1);
     assert_eq!(beside.keys().await, ["account"]);
 }
+
+/// Two moments that the settings of a session write alike are two: the change of one to the other
+/// is logged, or a grant that has ended would go on for ever.
+#[tokio::test]
+async fn a_change_that_only_looks_like_none_is_logged() {
+    let mut beside = beside().await;
+    // A zone that is put back by an hour at 11:00 UTC of 19 July, under one abbreviation.
+    beside
+        .run(
+            "SET timezone = 'FOO0FOO,J1/0,J200/12:00:00'; SET datestyle = 'SQL, MDY';
+            UPDATE ambit.user_grant SET expires_at = '2027-07-19 11:30:00+00'",
+        )
+        .await
+        .unwrap();
+    let alike: bool = scalar(
+        &mut beside.connection,
+        "SELECT bool_and(expires_at::text = (expires_at - interval '1 hour')::text) FROM ambit.user_grant",
+    )
+    .await;
+    assert!(alike, "the control: these settings do write both alike");
+    let before = beside.revision("acme").await;
+    beside
+        .run("UPDATE ambit.user_grant SET expires_at = expires_at - interval '1 hour'")
+        .await
+        .unwrap();
+    assert_eq!(beside.revision("acme").await, before + 1);
+}
+
+/// Who has gone past the triggers and asks for a reload in the same session is heard, and nothing
+/// stays pending that would hide a later commit.
+#[tokio::test]
+async fn a_reload_is_numbered_where_triggers_are_switched_off() {
+    let mut beside = beside().await;
+    let before = beside.revision("acme").await;
+    beside
+        .run(
+            "BEGIN; SET LOCAL session_replication_role = replica;
+            DELETE FROM ambit.user_grant WHERE account_id = 'acme'",
+        )
+        .await
+        .unwrap();
+    beside
+        .run("SELECT ambit.reload_account('acme'); COMMIT")
+        .await
+        .unwrap();
+    assert_eq!(beside.revision("acme").await, before + 1);
+    assert_eq!(beside.count("ambit.commit_pending").await, 0);
+}

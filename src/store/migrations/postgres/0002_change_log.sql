@@ -50,7 +50,8 @@ CREATE TRIGGER trimmed AFTER DELETE ON ambit.revision_log REFERENCING OLD TABLE 
 -- The log of each table: the kind of the entity that a row belongs to, the type and the id of its
 -- key, and where the entity itself is a row of another table, that table and its own key.
 --
--- * An UPDATE that leaves a row as it was logs nothing.
+-- * An UPDATE that leaves a row as it was logs nothing. Rows are compared as text, so with settings
+--   under which no two moments are written alike, whatever those of the session are.
 -- * Rows that go with their entity log nothing: the entity's own deletion does.
 -- * A statement that changes more than 50,000 rows logs the kind `reload` for the accounts of them.
 DO $do$
@@ -84,7 +85,8 @@ BEGIN
         EXECUTE format($create$
             CREATE FUNCTION ambit.log_%1$s() RETURNS trigger
                 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-                SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $function$
+                SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+                SET datestyle = 'ISO, YMD' SET timezone = 'UTC' AS $function$
             DECLARE
                 rows bigint := (SELECT count(*) FROM (SELECT FROM changed LIMIT 50001) AS first);
             BEGIN
@@ -285,6 +287,11 @@ END $$;
 
 CREATE CONSTRAINT TRIGGER commit_revision AFTER INSERT ON ambit.commit_pending
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ambit.commit_revision();
+
+-- Even where a session has switched triggers off (session_replication_role): a row that stayed
+-- pending would hide a later commit whose transaction has the same id, and who asks for a reload
+-- right after such a session's changes must be heard.
+ALTER TABLE ambit.commit_pending ENABLE ALWAYS TRIGGER commit_revision;
 
 -- Who the database is: another one after a restore, in place or elsewhere, and after a promotion.
 -- The write position knows the timeline at once after a promotion, the control file only later.
