@@ -32,6 +32,7 @@ mod visible;
 
 use cold::ColdLoad;
 use import::ImportFigures;
+use under_writes::UnderWrites;
 use visible::Visible;
 
 /// One run of `ambit bench --database-url`.
@@ -43,9 +44,7 @@ pub struct ReplicasReport {
     import: ImportFigures,
     cold_load: ColdLoad,
     commit_to_visible: Visible,
-    /// Checks on the other replica while changes are committed, beside the ceiling.
-    checks_under_writes: Measurement,
-    commits_under_checks_per_second: f64,
+    checks_under_writes: UnderWrites,
 }
 
 /// A server of this process.
@@ -169,7 +168,7 @@ impl Bench<'_> {
         let import = self.import().await?;
         let cold_load = self.cold_load().await?;
         let commit_to_visible = self.commit_to_visible().await?;
-        let (checks_under_writes, commits) = self.checks_under_writes().await?;
+        let checks_under_writes = self.checks_under_writes().await?;
         Ok(ReplicasReport {
             contacts: self.data_set.contacts,
             users: self.data_set.users,
@@ -178,7 +177,6 @@ impl Bench<'_> {
             cold_load,
             commit_to_visible,
             checks_under_writes,
-            commits_under_checks_per_second: commits,
         })
     }
 }
@@ -312,11 +310,12 @@ impl ReplicasReport {
         ))?;
         let checks = &self.checks_under_writes;
         output.line(&format!(
-            "checks beside {:.1} commits/s of 100 changes: {:.0}/s, the ceiling {:.0}/s; {:.2} of it (target 0.9)",
-            self.commits_under_checks_per_second,
-            checks.server.per_second,
-            checks.ceiling.per_second,
-            checks.ratio
+            "checks beside {:.1} commits/s of 100 changes: {:.0}/s, the ceiling {:.0}/s; {:.2} of it (target 0.9; at rest {:.2})",
+            checks.commits_per_second,
+            checks.beside_commits.server.per_second,
+            checks.beside_commits.ceiling.per_second,
+            checks.beside_commits.ratio,
+            checks.at_rest.ratio
         ))
     }
 }

@@ -78,7 +78,7 @@ fn two_replicas_on_postgres_are_measured() {
         ("cold_load", "ratio"),
         ("commit_to_visible", "p99_ms"),
         ("commit_to_visible", "notify_p99_ms"),
-        ("checks_under_writes", "ratio"),
+        ("checks_under_writes", "commits_per_second"),
     ] {
         assert!(report[part][figure].as_f64().unwrap() > 0.0, "{report}");
     }
