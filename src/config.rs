@@ -122,7 +122,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "load_timeout_ms",
-        "10000",
+        "30000",
         "Longest load of an account; past it those who wait for it fail",
     ),
     key(

@@ -197,7 +197,9 @@ fn assignments_sql(account: &Id, from: Key<'_>, to: Key<'_>) -> String {
     belonging("assignment", columns, account, from, to)
 }
 
-/// Rows of a table that belong to the resources after one up to another.
+/// Rows of a table that belong to the resources after one up to another. Within one type the bounds
+/// are those of the id alone: on a comparison of whole keys the database begins at the right place
+/// of the index, but reads on to the account's end.
 fn belonging(
     table: &'static str,
     columns: &'static str,
@@ -205,16 +207,20 @@ fn belonging(
     from: Key<'_>,
     to: Key<'_>,
 ) -> String {
+    let [after_type, after, to_type, to_id] = [from.0, from.1, to.0, to.1].map(literal);
+    let between = if from.0 == to.0 {
+        format!("resource_type = {to_type} AND resource_id > {after} AND resource_id <= {to_id}")
+    } else {
+        format!(
+            "(resource_type, resource_id) > ({after_type}, {after})
+                AND (resource_type, resource_id) <= ({to_type}, {to_id})"
+        )
+    };
     format!(
         "COPY (SELECT resource_type, resource_id, {columns} FROM ambit.{table}
-            WHERE account_id = {} AND (resource_type, resource_id) > ({}, {})
-            AND (resource_type, resource_id) <= ({}, {})
+            WHERE account_id = {} AND {between}
             ORDER BY resource_type, resource_id) TO STDOUT (FORMAT binary)",
         literal(account.as_str()),
-        literal(from.0),
-        literal(from.1),
-        literal(to.0),
-        literal(to.1)
     )
 }
 
