@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::StoreError;
+use super::{Head, StoreError};
 use crate::authz::model::{
     AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level,
     ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership, PermissionKey,
@@ -28,6 +28,17 @@ pub(super) fn inconsistent(
         row: row.into(),
         problem: problem.to_string(),
     }
+}
+
+/// Where an account stands, out of the columns of its head.
+pub(super) fn head(account: &str, revision: i64, nonce: &[u8]) -> Result<Head, StoreError> {
+    let wrong = |column, problem| inconsistent("account_head", column, account, problem);
+    Ok(Head {
+        revision: u64::try_from(revision).map_err(|_| wrong("revision", "negative"))?,
+        nonce: nonce
+            .try_into()
+            .map_err(|_| wrong("nonce", "not of 8 bytes"))?,
+    })
 }
 
 pub(super) fn unavailable(problem: &'static str) -> StoreError {

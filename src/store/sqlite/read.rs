@@ -16,7 +16,7 @@ use super::error::store_error;
 use super::resources;
 use crate::authz::model::{Account, Entity, EntityKey, Id};
 use crate::store::kinds::{Kind, PAGE, Sought, in_order};
-use crate::store::rows::{AccountRow, At, inconsistent, not_json};
+use crate::store::rows::{self, AccountRow, At, inconsistent, not_json};
 use crate::store::{Head, StoreError};
 
 /// Where an account stands, in the transaction of the connection.
@@ -37,13 +37,7 @@ pub(super) async fn head(
 pub(super) fn head_of(row: &SqliteRow, account: &str) -> Result<Head, StoreError> {
     let revision: i64 = row.try_get(0).map_err(store_error)?;
     let nonce: &[u8] = row.try_get(1).map_err(store_error)?;
-    let wrong = |column, problem| inconsistent("account_head", column, account, problem);
-    Ok(Head {
-        revision: u64::try_from(revision).map_err(|_| wrong("revision", "negative"))?,
-        nonce: nonce
-            .try_into()
-            .map_err(|_| wrong("nonce", "not of 8 bytes"))?,
-    })
+    rows::head(account, revision, nonce)
 }
 
 /// A column of text, which a plain writer may have made of bytes that are none.
