@@ -1,6 +1,7 @@
 //! The pure core: rules without I/O. No async, no clock, no SQL, no wire types; `now` is an
 //! argument, and everything needed to decide is in the snapshot that is passed in.
 
+pub mod access_request;
 pub mod access_set;
 pub mod catalog;
 pub mod change;
