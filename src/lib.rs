@@ -10,6 +10,7 @@ pub mod graph_cache;
 pub mod grpc;
 pub mod http;
 pub mod imports;
+pub mod links;
 pub mod metrics;
 pub mod retention;
 pub mod revision;

@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("telemetry", &["config"]),
     ("retention", &["authz", "clock", "store"]),
+    ("links", &["authz"]),
     ("metrics", &["feed", "graph_cache"]),
     (
         "http",
