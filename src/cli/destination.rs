@@ -323,6 +323,7 @@ fn line_from_wire(line: wire::ChangeLine) -> WrittenLine {
             wire::EntityKind::AccessGroup => "access_group",
             wire::EntityKind::Resource => "resource",
             wire::EntityKind::Segment => "segment",
+            wire::EntityKind::AccessRequest => "access_request",
             wire::EntityKind::Unspecified => "entity",
         },
         resource_type: entity.resource_type,
