@@ -12,6 +12,7 @@ pub mod http;
 pub mod imports;
 pub mod links;
 pub mod metrics;
+pub mod randomness;
 pub mod retention;
 pub mod revision;
 pub mod shutdown;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("authz", &[]),
     ("clock", &["authz"]),
+    ("randomness", &[]),
     ("shutdown", &[]),
     ("config", &["authz"]),
     ("store", &["authz"]),
