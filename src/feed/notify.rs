@@ -7,6 +7,7 @@
 //! proven itself the poll compares everything, since what was sent in between is lost.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -46,9 +47,9 @@ pub(super) struct Listener {
 /// Why a channel was given up.
 #[derive(Debug, thiserror::Error)]
 enum ChannelEnd {
-    #[error("{0}")]
+    #[error(transparent)]
     Open(FeedError),
-    #[error("{0}")]
+    #[error(transparent)]
     Broken(#[from] StoreError),
     #[error("heartbeats of this process no longer come back on it")]
     Silent,
@@ -107,7 +108,8 @@ impl Listener {
             }
             failures += 1;
             if failures == 1 {
-                tracing::warn!(error = %end, "notifications of the database are lost; changes are found by polling");
+                let cause = end.source().map(tracing::field::display);
+                tracing::warn!(error = %end, cause, "notifications of the database are lost; changes are found by polling");
             } else {
                 tracing::debug!(error = %end, failures, "still no notifications of the database");
             }

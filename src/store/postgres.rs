@@ -4,8 +4,8 @@
 //! - Rules are held, changes are logged and revisions are taken by the database itself
 //!   (`migrations/postgres`), for every SQL writer alike.
 //! - Nothing of a session is relied on: everything is named with its schema, transactions bring
-//!   along what they set. Only the channel of notifications needs a session, and nothing but
-//!   latency hangs on it.
+//!   along what they set, statements have names only in sessions that are ours alone (`session`).
+//!   Only the channel of notifications needs a session, and nothing but latency hangs on it.
 //! - Every call has an end, see `connect`.
 
 mod apply;
@@ -18,6 +18,7 @@ mod notifications;
 mod read;
 mod resources;
 mod schema;
+mod session;
 mod snapshot;
 mod statements;
 
@@ -25,11 +26,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::postgres::PgRow;
 
 use self::connect::{Mode, Pools, SMALL, bounded};
 use self::error::{Rules, store_error};
+use self::session::Route;
 use super::rows::inconsistent;
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
@@ -65,7 +66,7 @@ pub struct PostgresStore {
     rules: Arc<Rules>,
     pools: Pools,
     /// For the connection of notifications.
-    options: PgConnectOptions,
+    route: Route,
 }
 
 impl PostgresStore {
@@ -75,31 +76,30 @@ impl PostgresStore {
     /// See [`OpenError`]; none of them holds anything of the URL.
     #[tracing::instrument(name = "store.open", skip_all)]
     pub async fn open(url: &str, open: OpenOptions) -> Result<Self, OpenError> {
-        let options = connect::options(url)?;
-        let mut connection = connect::connect(&options).await?;
+        let (route, mut session) = connect::connect(url).await?;
         if open.migrate {
-            schema::migrate(&mut connection).await?;
-        } else {
-            match bounded(SMALL, schema::installed(&mut connection)).await? {
-                Some(installed) => installed.verify()?,
-                None => {
-                    return Err(StoreError::Schema(
-                        "the database is empty; run `ambit migrate`, or start without --no-migrate"
-                            .to_owned(),
-                    )
-                    .into());
-                }
+            schema::migrate(&mut session).await?;
+        }
+        session.begin(Mode::Read).await?;
+        match bounded(SMALL, schema::installed(&mut session)).await? {
+            Some(installed) => installed.verify()?,
+            None => {
+                return Err(StoreError::Schema(
+                    "the database is empty; run `ambit migrate`, or start without --no-migrate"
+                        .to_owned(),
+                )
+                .into());
             }
         }
-        let (identity, installed) = bounded(SMALL, schema::identity(&mut connection)).await?;
-        installed.verify()?;
-        let rules = bounded(SMALL, Rules::read(&mut connection)).await?;
-        drop(connection.close().await);
+        let (identity, _) = bounded(SMALL, schema::identity(&mut session)).await?;
+        let rules = bounded(SMALL, Rules::read(&mut session)).await?;
+        session.commit(SMALL).await?;
+        session.close().await;
         Ok(Self {
             identity: Arc::new(ArcSwap::from_pointee(identity)),
             rules: Arc::new(rules),
-            pools: Pools::new(&options, open.connections_max),
-            options,
+            pools: Pools::new(&route, open.connections_max),
+            route,
         })
     }
 
@@ -108,16 +108,18 @@ impl PostgresStore {
     /// # Errors
     /// See [`OpenError`].
     pub async fn migrate(url: &str) -> Result<Migrated, OpenError> {
-        let mut connection = connect::connect(&connect::options(url)?).await?;
-        schema::migrate(&mut connection).await?;
-        let installed = bounded(SMALL, schema::installed(&mut connection)).await?;
+        let (_, mut session) = connect::connect(url).await?;
+        schema::migrate(&mut session).await?;
+        session.begin(Mode::Alone).await?;
+        let installed = bounded(SMALL, schema::installed(&mut session)).await?;
         let version = installed.map_or(0, |installed| installed.version);
         // The rights of a later schema are for its own version to give.
         if version == schema::newest() {
-            schema::grant(&mut connection).await?;
+            schema::grant(&mut session).await?;
         }
-        let roles_missing = bounded(SMALL, schema::roles_missing(&mut connection)).await?;
-        drop(connection.close().await);
+        let roles_missing = bounded(SMALL, schema::roles_missing(&mut session)).await?;
+        session.commit(SMALL).await?;
+        session.close().await;
         Ok(Migrated {
             schema: version,
             roles_missing,
@@ -263,7 +265,7 @@ impl Store for PostgresStore {
 
     #[tracing::instrument(name = "store.notifications", level = "debug", skip_all)]
     async fn notifications(&self) -> Result<Option<Box<dyn Notifications>>, StoreError> {
-        let channel = notifications::listen(&self.options).await?;
+        let channel = notifications::listen(&self.route).await?;
         Ok(Some(Box::new(channel)))
     }
 

@@ -12,6 +12,7 @@ mod junk;
 mod latency;
 mod listening;
 mod new_enemy;
+mod pooler;
 pub mod replica;
 mod restart;
 mod room;

@@ -98,7 +98,7 @@ fn notifications(examined: &PostgresExamination) -> Finding {
     if !examined.notifications_arrive {
         return Finding::warning(
             CHECK,
-            "none comes back: a pooler that pools transactions stands in between",
+            "none comes back: a pooler stands in between",
             "nothing, where polling is fast enough; else connect the server to the database itself",
         );
     }

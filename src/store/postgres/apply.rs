@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
 use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
 use super::error::store_error;
 use super::read;
 use super::resources;
+use super::session::Session;
 use super::statements::{copied, copy_sql, put_sql, remove_sql, time_of};
 use crate::authz::catalog::Catalog;
 use crate::authz::model::{Entity, EntityKey, Id};
@@ -43,7 +44,7 @@ pub(super) async fn apply(lane: &Lane, write: Write<'_>) -> Result<Head, StoreEr
     lease.settle(written).await
 }
 
-async fn write_in(connection: &mut PgConnection, write: Write<'_>) -> Result<Head, StoreError> {
+async fn write_in(connection: &mut Session, write: Write<'_>) -> Result<Head, StoreError> {
     bounded(LARGE, queue_up(connection, write.account)).await?;
     let stored = bounded(SMALL, read::head(connection, write.account)).await?;
     if let Some(key) = write.idempotency
@@ -85,7 +86,7 @@ async fn write_in(connection: &mut PgConnection, write: Write<'_>) -> Result<Hea
     Ok(head)
 }
 
-async fn queue_up(connection: &mut PgConnection, account: &Id) -> Result<(), StoreError> {
+async fn queue_up(connection: &mut Session, account: &Id) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('ambit ' || $1, 0))")
         .bind(account.as_str())
         .execute(connection)
@@ -96,7 +97,7 @@ async fn queue_up(connection: &mut PgConnection, account: &Id) -> Result<(), Sto
 
 /// The entities as they are stored, with attributes where these are written.
 async fn present(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     wanted: &Wanted<'_>,
 ) -> Result<BTreeMap<EntityKey, Entity>, StoreError> {
@@ -121,12 +122,12 @@ fn owner_may_stand_alone(wanted: &Wanted<'_>) -> bool {
 }
 
 async fn write_difference(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     owner_may_stand_alone: bool,
     difference: &Difference,
 ) -> Result<(), StoreError> {
-    let put = async |connection: &mut PgConnection, table: Table, rows: &[String]| {
+    let put = async |connection: &mut Session, table: Table, rows: &[String]| {
         let alone = (table == Table::Account).then_some(owner_may_stand_alone);
         execute(connection, &put_sql(table), account, rows, alone).await
     };
@@ -154,7 +155,7 @@ async fn write_difference(
 
 /// Takes the revision now rather than at COMMIT, so that a conflict is known before it is too late.
 async fn take_revision(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     stored: Option<Head>,
 ) -> Result<Head, StoreError> {
@@ -199,7 +200,7 @@ struct Taken {
     before: Option<Nonce>,
 }
 
-async fn taken(connection: &mut PgConnection, account: &Id) -> Result<Option<Taken>, StoreError> {
+async fn taken(connection: &mut Session, account: &Id) -> Result<Option<Taken>, StoreError> {
     let row = sqlx::query(
         "SELECT h.revision, h.nonce, coalesce(r.txid = pg_current_xact_id_if_assigned(), false),
                 b.nonce
@@ -227,7 +228,7 @@ async fn taken(connection: &mut PgConnection, account: &Id) -> Result<Option<Tak
 
 /// Puts or removes rows, as many to a statement as a value holds well.
 async fn execute(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     sql: &str,
     account: &Id,
     rows: &[String],
@@ -262,14 +263,18 @@ async fn execute(
 
 /// Writes rows whose keys are new. One that is there after all is a conflict.
 async fn copy(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     table: Table,
     account: &Id,
     rows: &[String],
 ) -> Result<(), StoreError> {
     let sql = copy_sql(table);
     let mut copying = bounded(LARGE, async {
-        connection.copy_in_raw(&sql).await.map_err(store_error)
+        connection
+            .driver()
+            .copy_in_raw(&sql)
+            .await
+            .map_err(store_error)
     })
     .await?;
     let mut piece = String::with_capacity(COPY_BYTES + COPY_BYTES / 4);
@@ -299,7 +304,7 @@ async fn copy(
 
 /// Remembers a write, over an expired one of the same key, and forgets a few that are expired.
 async fn remember(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     key: IdempotencyKey<'_>,
     head: Head,
@@ -339,7 +344,7 @@ async fn remember(
 
 /// The write that is remembered under a key, where its age is below the time to live.
 pub(super) async fn remembered(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     key: IdempotencyKey<'_>,
 ) -> Result<Option<RememberedWrite>, StoreError> {
@@ -383,7 +388,7 @@ pub(super) async fn delete_account(
 }
 
 async fn delete_in(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     expected: Option<Head>,
 ) -> Result<bool, StoreError> {

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
 
 use super::connect::{LARGE, Lane, Mode, bounded};
 use super::error::store_error;
 use super::read;
+use super::session::Session;
 use crate::authz::model::{EntityKey, Id, Timestamp};
 use crate::store::change_keys::{KEYS_MAX, entity_key, puts_then_deletes};
 use crate::store::rows::inconsistent;
@@ -29,7 +30,7 @@ pub(super) async fn changes_since(
 }
 
 async fn read_changes(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     have: Head,
 ) -> Result<Changes, StoreError> {
@@ -67,7 +68,7 @@ async fn read_changes(
 }
 
 pub(super) async fn nonce_at(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     revision: u64,
 ) -> Result<Option<Nonce>, StoreError> {
@@ -107,7 +108,7 @@ struct Logged {
 
 /// In one statement, since each costs a round trip and a follower waits for all of them.
 async fn logged_since(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     from: u64,
 ) -> Result<Logged, StoreError> {
@@ -180,7 +181,7 @@ fn key_of(row: &PgRow) -> Option<EntityKey> {
 /// after it: the newest of an account stays however old it is. Replicas that trim at the same time
 /// take different rows.
 pub(super) async fn trim_history(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {

@@ -4,6 +4,7 @@
 //!   half open, or whose server hangs, is never lent out again.
 //! - Three pools, so that long work never stands in the way of the small queries on which
 //!   freshness rests.
+//! - What stands in between is found out with each connection, see `session`.
 
 use std::future::Future;
 use std::str::FromStr;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPool};
-use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 
 use super::error::store_error;
+use super::session::{Route, Session, mark};
 use crate::store::StoreError;
 use crate::store::rows::unavailable;
 
@@ -31,6 +33,12 @@ const TRUSTED: Duration = Duration::from_secs(1);
 const BRIEF: Duration = Duration::from_secs(1);
 
 const VERSION_LEAST: i32 = 150_000;
+
+/// What a pooler answers to a setting that comes with a connection and which it does not know.
+const SETTING_REFUSED: [&str; 4] = ["08P01", "0A000", "22023", "42704"];
+
+/// The parameter that says what is otherwise found out: that sessions are shared.
+const SHARED: &str = "statement-cache-capacity=0";
 
 /// What may stand behind the `?` of a URL. The driver would ignore others and log their values.
 const PARAMETERS: &[&str] = &[
@@ -75,7 +83,7 @@ impl OpenError {
 }
 
 /// What connections are made with.
-pub(super) fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
+fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
     if !["postgres://", "postgresql://"]
         .iter()
         .any(|scheme| url.starts_with(scheme))
@@ -105,18 +113,43 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
         None => options.application_name("ambit"),
         Some(_) => options,
     };
-    Ok(options.disable_statement_logging())
+    Ok(options
+        // No number that is read needs it, and poolers refuse it.
+        .extra_float_digits(None)
+        .disable_statement_logging())
 }
 
-/// A connection beside the pools, of a server that can be worked with.
-pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
-    let connecting = async { options.connect().await.map_err(connect_error) };
-    let mut connection = match tokio::time::timeout(SMALL, connecting).await {
-        Ok(connected) => connected?,
-        Err(_elapsed) => return Err(unanswered().into()),
-    };
-    bounded(SMALL, check(&mut connection)).await?;
-    Ok(connection)
+/// A connection beside the pools, of a server that can be worked with, and the way on which it was
+/// found.
+pub(super) async fn connect(url: &str) -> Result<(Route, Session), OpenError> {
+    let options = options(url)?;
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let is_shared = query.split('&').any(|parameter| parameter == SHARED);
+    let mut route = Route::new(options.clone(), is_shared);
+    let mut connected = connect_by(&route).await?;
+    if let Err(error) = &connected
+        && !is_shared
+        && SETTING_REFUSED.contains(&code(error))
+    {
+        route = Route::new(options, true);
+        connected = connect_by(&route).await?;
+    }
+    let mut connection = connected.map_err(connect_error)?;
+    bounded(SMALL, check(&mut connection, &route)).await?;
+    Ok((route.clone(), Session::own(connection, route)))
+}
+
+async fn connect_by(route: &Route) -> Result<Result<PgConnection, sqlx::Error>, StoreError> {
+    bounded(SMALL, async { Ok(route.options().connect().await) }).await
+}
+
+fn code(error: &sqlx::Error) -> &str {
+    match error {
+        sqlx::Error::Database(database) => database
+            .try_downcast_ref::<PgDatabaseError>()
+            .map_or("", PgDatabaseError::code),
+        _ => "",
+    }
 }
 
 fn connect_error(error: sqlx::Error) -> OpenError {
@@ -125,33 +158,30 @@ fn connect_error(error: sqlx::Error) -> OpenError {
             "no TLS as `sslmode` of the URL asks for it; see the server's certificate and `ssl` setting",
         ),
         sqlx::Error::Configuration(_) => OpenError::Url("names a file that can't be used"),
-        sqlx::Error::Database(database) => {
-            let code = database
-                .try_downcast_ref::<PgDatabaseError>()
-                .map(PgDatabaseError::code)
-                .unwrap_or_default();
-            match code {
-                "28P01" | "28000" => OpenError::Refused(
-                    "wrong user or password, or no rule of pg_hba.conf lets this user in from here",
-                ),
-                "3D000" => OpenError::Refused("there is no database of that name; create it first"),
-                "42501" => OpenError::Refused("the user has no right to connect to that database"),
-                _ => store_error(error).into(),
-            }
-        }
-        _ => store_error(error).into(),
+        _ => match code(&error) {
+            "28P01" | "28000" => OpenError::Refused(
+                "wrong user or password, or no rule of pg_hba.conf lets this user in from here",
+            ),
+            "3D000" => OpenError::Refused("there is no database of that name; create it first"),
+            "42501" => OpenError::Refused("the user has no right to connect to that database"),
+            _ => store_error(error).into(),
+        },
     }
 }
 
-/// Looks whether the server is one that can be worked with.
-async fn check(connection: &mut PgConnection) -> Result<(), StoreError> {
-    let row = sqlx::query(
+/// Looks whether the server is one that can be worked with, and what leads there. Without a prepared
+/// statement, since it is not known yet whether one would stay.
+async fn check(connection: &mut PgConnection, route: &Route) -> Result<(), StoreError> {
+    let asked = format!(
         "SELECT pg_is_in_recovery(), current_setting('server_version_num')::int4,
-            current_setting('server_encoding')",
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(store_error)?;
+            current_setting('server_encoding'), current_setting('{}', true)",
+        mark()
+    );
+    let row = sqlx::raw_sql(AssertSqlSafe(asked))
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)?;
+    route.told(row.try_get(3).map_err(store_error)?);
     let version: i32 = row.try_get(1).map_err(store_error)?;
     if version < VERSION_LEAST {
         return Err(StoreError::Schema(format!(
@@ -201,15 +231,15 @@ pub(super) struct Pools {
 
 impl Pools {
     /// So many connections in all, none of them made before it is needed.
-    pub(super) fn new(options: &PgConnectOptions, connections_max: u32) -> Self {
+    pub(super) fn new(route: &Route, connections_max: u32) -> Self {
         let small = (connections_max / 4).max(2);
         let rest = connections_max.saturating_sub(small);
         let writes = (rest / 2).max(1);
         let loads = rest.saturating_sub(writes).max(1);
         Self {
-            small: Lane::new(options, small),
-            loads: Lane::new(options, loads),
-            writes: Lane::new(options, writes),
+            small: Lane::new(route, small),
+            loads: Lane::new(route, loads),
+            writes: Lane::new(route, writes),
         }
     }
 
@@ -236,7 +266,7 @@ impl Pools {
 #[derive(Clone)]
 pub(super) struct Lane {
     pool: Arc<ArcSwap<PgPool>>,
-    options: PgConnectOptions,
+    route: Route,
     connections_max: u32,
 }
 
@@ -253,9 +283,12 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    fn begin(self) -> Option<&'static str> {
+    /// How its transaction begins; in a session that is shared there must be one.
+    pub(super) fn begin(self, shares_sessions: bool) -> Option<&'static str> {
         match self {
-            Self::Alone => None,
+            Self::Alone => {
+                shares_sessions.then_some("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            }
             Self::Read => Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
             Self::Write => Some(
                 "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
@@ -268,16 +301,17 @@ impl Mode {
 }
 
 impl Lane {
-    fn new(options: &PgConnectOptions, connections_max: u32) -> Self {
-        let pool = Self::pool(options, connections_max);
+    fn new(route: &Route, connections_max: u32) -> Self {
+        let pool = Self::pool(route, connections_max);
         Self {
             pool: Arc::new(ArcSwap::from_pointee(pool)),
-            options: options.clone(),
+            route: route.clone(),
             connections_max,
         }
     }
 
-    fn pool(options: &PgConnectOptions, connections_max: u32) -> PgPool {
+    fn pool(route: &Route, connections_max: u32) -> PgPool {
+        let checked = route.clone();
         PoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE)
@@ -293,19 +327,20 @@ impl Lane {
                     }
                 })
             })
-            .after_connect(|connection, _| {
+            .after_connect(move |connection, _| {
+                let route = checked.clone();
                 Box::pin(async move {
-                    match bounded(BRIEF, check(connection)).await {
+                    match bounded(BRIEF, check(connection, &route)).await {
                         Ok(()) => Ok(()),
                         Err(error) => Err(sqlx::Error::Protocol(error.to_string())),
                     }
                 })
             })
-            .connect_lazy_with(options.clone())
+            .connect_lazy_with(route.options().clone())
     }
 
     fn renew(&self) {
-        let pool = Self::pool(&self.options, self.connections_max);
+        let pool = Self::pool(&self.route, self.connections_max);
         let old = self.pool.swap(Arc::new(pool));
         tokio::spawn(async move { old.close().await });
     }
@@ -313,13 +348,10 @@ impl Lane {
     pub(super) async fn lease(&self, mode: Mode) -> Result<Lease, StoreError> {
         let connection = self.pool.load_full().acquire().await.map_err(store_error)?;
         let mut lease = Lease {
-            connection: Some(connection),
+            session: Some(Session::lent(connection, self.route.clone())),
             mode,
         };
-        if let Some(begin) = mode.begin() {
-            let begin = sqlx::raw_sql(begin).execute(lease.connection()?);
-            bounded(SMALL, async { begin.await.map_err(store_error) }).await?;
-        }
+        lease.connection()?.begin(mode).await?;
         Ok(lease)
     }
 }
@@ -327,14 +359,14 @@ impl Lane {
 /// A connection on loan. Dropped without [`Lease::settle`], which is what happens when a call is
 /// given up in the middle, it is closed hard: whatever it was in the middle of is not awaited.
 pub(super) struct Lease {
-    connection: Option<PoolConnection<Postgres>>,
+    session: Option<Session>,
     mode: Mode,
 }
 
 impl Lease {
-    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
-        self.connection
-            .as_deref_mut()
+    pub(super) fn connection(&mut self) -> Result<&mut Session, StoreError> {
+        self.session
+            .as_mut()
             .ok_or_else(|| unavailable("the connection was given up"))
     }
 
@@ -345,44 +377,41 @@ impl Lease {
         outcome: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match (&outcome, self.mode) {
-            (Ok(_), Mode::Alone) => {}
             // What was read is so, however the transaction ends: who asked need not wait for it.
             (Ok(_), Mode::Read) => {
                 tokio::spawn(self.end_read());
                 return outcome;
             }
-            (Ok(_), Mode::Write) => self.end("COMMIT", LARGE).await?,
+            (Ok(_), Mode::Alone | Mode::Write) => self.connection()?.commit(LARGE).await?,
             (Err(StoreError::Unavailable(_)), _) => return outcome,
-            (Err(_), Mode::Alone) => {}
-            (Err(_), Mode::Read | Mode::Write) => {
-                if self.end("ROLLBACK", BRIEF).await.is_err() {
+            (Err(_), _) => {
+                if self.connection()?.roll_back(BRIEF).await.is_err() {
                     return outcome;
                 }
             }
         }
-        // Taken out, so that it is no more closed with this.
-        drop(self.connection.take());
+        self.give_back();
         outcome
     }
 
     async fn end_read(mut self) {
-        if self.end("COMMIT", BRIEF).await.is_ok() {
-            // Taken out, so that it is no more closed with this.
-            drop(self.connection.take());
+        if let Ok(session) = self.connection()
+            && session.commit(BRIEF).await.is_ok()
+        {
+            self.give_back();
         }
     }
 
-    async fn end(&mut self, statement: &'static str, limit: Duration) -> Result<(), StoreError> {
-        let ending = sqlx::raw_sql(statement).execute(self.connection()?);
-        bounded(limit, async { ending.await.map_err(store_error) }).await?;
-        Ok(())
+    /// Taken out, so that it is no more closed with this.
+    fn give_back(mut self) {
+        drop(self.session.take());
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            drop(connection.detach());
+        if let Some(session) = self.session.take() {
+            session.cut();
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
+use sqlx::Row;
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{PgConnection, Row};
 
+use super::session::Session;
 use crate::store::StoreError;
 
 /// Rules: a constraint by its name, or what a trigger raises, which has none.
@@ -71,7 +72,7 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
 pub(super) struct Rules(HashMap<String, String>);
 
 impl Rules {
-    pub(super) async fn read(connection: &mut PgConnection) -> Result<Self, StoreError> {
+    pub(super) async fn read(connection: &mut Session) -> Result<Self, StoreError> {
         sqlx::query(
             "SELECT conname::text, obj_description(oid, 'pg_constraint') FROM pg_constraint
                 WHERE connamespace = 'ambit'::regnamespace

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::Row;
 
-use super::connect::{self, OpenError, SMALL, bounded};
+use super::connect::{self, Mode, OpenError, SMALL, bounded};
 use super::error::store_error;
 use super::notifications;
 use super::schema;
+use super::session::{Route, Session};
 use crate::authz::model::Timestamp;
 use crate::store::{Heartbeat, Notification, Notifications as _, StoreError};
 
@@ -51,23 +51,24 @@ const RIGHTS: &[(&str, &str)] = &[
 ];
 
 pub(super) async fn examine(url: &str) -> Result<Examination, OpenError> {
-    let options = connect::options(url)?;
-    let mut connection = connect::connect(&options).await?;
-    let mut found = bounded(SMALL, server(&mut connection)).await?;
-    if let Some(installed) = bounded(SMALL, schema::installed(&mut connection)).await? {
+    let (route, mut session) = connect::connect(url).await?;
+    session.begin(Mode::Read).await?;
+    let mut found = bounded(SMALL, server(&mut session)).await?;
+    if let Some(installed) = bounded(SMALL, schema::installed(&mut session)).await? {
         found.schema = Some(installed.version);
         found.compatible_from = installed.compatible_from;
-        found.rights_missing = bounded(SMALL, rights(&mut connection)).await?;
+        found.rights_missing = bounded(SMALL, rights(&mut session)).await?;
         if found.rights_missing.is_empty() {
-            found.accounts = bounded(SMALL, accounts(&mut connection)).await?;
+            found.accounts = bounded(SMALL, accounts(&mut session)).await?;
         }
     }
-    found.notifications_arrive = echo(&options, &mut connection).await;
-    drop(connection.close().await);
+    session.commit(SMALL).await?;
+    found.notifications_arrive = echo(&route, &mut session).await;
+    session.close().await;
     Ok(found)
 }
 
-async fn server(connection: &mut PgConnection) -> Result<Examination, StoreError> {
+async fn server(connection: &mut Session) -> Result<Examination, StoreError> {
     let row = sqlx::query(
         "SELECT current_setting('server_version'), current_user::text,
             (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
@@ -94,7 +95,7 @@ async fn server(connection: &mut PgConnection) -> Result<Examination, StoreError
     })
 }
 
-async fn rights(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+async fn rights(connection: &mut Session) -> Result<Vec<String>, StoreError> {
     let mut missing = Vec::new();
     for (table, rights) in RIGHTS {
         // A list of rights is held where any of them is, hence one by one.
@@ -113,7 +114,7 @@ async fn rights(connection: &mut PgConnection) -> Result<Vec<String>, StoreError
     Ok(missing)
 }
 
-async fn accounts(connection: &mut PgConnection) -> Result<u64, StoreError> {
+async fn accounts(connection: &mut Session) -> Result<u64, StoreError> {
     let accounts: i64 = sqlx::query_scalar("SELECT count(*) FROM ambit.account")
         .fetch_one(connection)
         .await
@@ -122,14 +123,16 @@ async fn accounts(connection: &mut PgConnection) -> Result<u64, StoreError> {
 }
 
 /// Sends itself a notification by another connection.
-async fn echo(options: &PgConnectOptions, connection: &mut PgConnection) -> bool {
+async fn echo(route: &Route, session: &mut Session) -> bool {
     let heartbeat = Heartbeat {
         sender: *b"examines",
         sequence: u64::from(std::process::id()),
     };
     let echoed = async {
-        let mut channel = notifications::listen(options).await?;
-        notifications::send(connection, heartbeat).await?;
+        let mut channel = notifications::listen(route).await?;
+        session.begin(Mode::Alone).await?;
+        notifications::send(session, heartbeat).await?;
+        session.commit(SMALL).await?;
         loop {
             if channel.next().await? == Notification::Heartbeat(heartbeat) {
                 return Ok(());

@@ -5,12 +5,12 @@
 //! follows makes another and compares. It has a connection of its own, on which nothing is asked.
 
 use async_trait::async_trait;
-use sqlx::PgConnection;
 use sqlx::pool::PoolOptions;
-use sqlx::postgres::{PgConnectOptions, PgListener};
+use sqlx::postgres::PgListener;
 
 use super::connect::{SMALL, bounded};
 use super::error::store_error;
+use super::session::{Route, Session};
 use crate::authz::model::Id;
 use crate::store::rows::unavailable;
 use crate::store::{Heartbeat, Nonce, Notification, Notifications, StoreError};
@@ -19,13 +19,20 @@ const CHANNEL: &str = "ambit";
 
 pub(super) struct Channel(PgListener);
 
-pub(super) async fn listen(options: &PgConnectOptions) -> Result<Channel, StoreError> {
+/// Opens the channel, where the session is ours. One that is lent to others would go on listening for
+/// them, and its notifications break whoever has it then: so LISTEN is not even tried.
+pub(super) async fn listen(route: &Route) -> Result<Channel, StoreError> {
+    if route.shares_sessions() {
+        return Err(unavailable(
+            "a pooler stands in between, behind which no session is for listening",
+        ));
+    }
     let pool = PoolOptions::new()
         .max_connections(1)
         .acquire_timeout(SMALL)
         .idle_timeout(None)
         .max_lifetime(None)
-        .connect_lazy_with(options.clone());
+        .connect_lazy_with(route.options().clone());
     // The driver's future is large.
     let listening = Box::pin(async {
         let mut listener = PgListener::connect_with(&pool).await.map_err(store_error)?;
@@ -47,10 +54,7 @@ impl Notifications for Channel {
     }
 }
 
-pub(super) async fn send(
-    connection: &mut PgConnection,
-    heartbeat: Heartbeat,
-) -> Result<(), StoreError> {
+pub(super) async fn send(connection: &mut Session, heartbeat: Heartbeat) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_notify($1, $2)")
         .bind(CHANNEL)
         .bind(written(heartbeat))

@@ -6,12 +6,13 @@
 
 use std::sync::LazyLock;
 
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
 
 use super::connect::{LARGE, bounded};
 use super::error::store_error;
 use super::resources;
+use super::session::Session;
 use crate::authz::model::{Account, Entity, EntityKey, Id};
 use crate::store::kinds::{Kind, PAGE, Sought, in_order};
 use crate::store::rows::{self, AccountRow, At};
@@ -19,7 +20,7 @@ use crate::store::{Head, StoreError};
 
 /// Where an account stands, in the transaction of the connection.
 pub(super) async fn head(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
 ) -> Result<Option<Head>, StoreError> {
     sqlx::query("SELECT revision, nonce FROM ambit.account_head WHERE account_id = $1")
@@ -41,7 +42,7 @@ pub(super) fn head_of(row: &PgRow, account: &str) -> Result<Head, StoreError> {
 /// The present state of the named entities, those that exist, in the order of a snapshot. No
 /// attributes.
 pub(super) async fn entities(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     keys: &[EntityKey],
 ) -> Result<Vec<Entity>, StoreError> {
@@ -150,7 +151,7 @@ fn gathered(kind: Kind) -> &'static str {
 /// Entities after an id, in byte order, at most a [`PAGE`].
 pub(super) async fn page(
     kind: Kind,
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     after: &str,
 ) -> Result<Vec<Entity>, StoreError> {
@@ -175,7 +176,7 @@ pub(super) async fn page(
 
 /// The account entity, or `None`.
 pub(super) async fn account(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
 ) -> Result<Option<Account>, StoreError> {
     let json: Option<String> = sqlx::query_scalar(

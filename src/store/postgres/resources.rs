@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
 use super::connect::{LARGE, bounded};
 use super::error::store_error;
 use super::read::micros;
+use super::session::Session;
 use crate::authz::model::{Attributes, Entity, Id, ResourceKey};
 use crate::store::StoreError;
 use crate::store::rows::{At, ResourceRow, attributes_of, parse_rows};
@@ -51,7 +52,7 @@ static KEYED_SQL: LazyLock<String> = LazyLock::new(|| {
 /// Resources after a key with their attributes, in byte order of (type, id): empty only past the
 /// last one.
 pub(super) async fn page(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     after: (&str, &str),
 ) -> Result<Vec<Entity>, StoreError> {
@@ -72,7 +73,7 @@ pub(super) async fn page(
 
 /// Those of the named resources that exist. No attributes.
 pub(super) async fn keyed(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     keys: &[&ResourceKey],
 ) -> Result<Vec<Entity>, StoreError> {
@@ -98,7 +99,7 @@ pub(super) async fn keyed(
 
 /// Attributes of those of the named resources that have any.
 pub(super) async fn attributes(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     keys: &[&ResourceKey],
 ) -> Result<Vec<(ResourceKey, Attributes)>, StoreError> {

@@ -1,25 +1,18 @@
 //! The schema: brought up, compared with what this version knows, and whose database it is.
 
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
+use sqlx::migrate::{Migration, Migrator};
 
-use super::connect::{SMALL, bounded};
+use super::connect::{Mode, SMALL, bounded};
 use super::error::store_error;
+use super::session::Session;
 use crate::store::rows::inconsistent;
 use crate::store::{StoreError, StoreIdentity};
 
-/// Steps of a later version that are in the database are none of this one's business: whether it
-/// can work on them is what the database itself says.
-static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    let mut migrator = sqlx::migrate!("src/store/migrations/postgres");
-    migrator.set_ignore_missing(true);
-    migrator.create_schema("ambit");
-    migrator.dangerous_set_table_name("ambit.schema_migration");
-    migrator
-});
+static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 
 /// What the roles of the server, of writers and of readers may do; run again with each migration.
 static GRANTS: &str = include_str!("../migrations/postgres_grants.sql");
@@ -65,9 +58,7 @@ impl Installed {
 }
 
 /// Those of the roles of least privilege that are not there.
-pub(super) async fn roles_missing(
-    connection: &mut PgConnection,
-) -> Result<Vec<String>, StoreError> {
+pub(super) async fn roles_missing(connection: &mut Session) -> Result<Vec<String>, StoreError> {
     sqlx::query_scalar(
         "SELECT name FROM unnest(ARRAY['ambit_server', 'ambit_writer', 'ambit_reader']) AS name
             WHERE NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = name)",
@@ -78,9 +69,7 @@ pub(super) async fn roles_missing(
 }
 
 /// `None`: nothing of ours is there yet.
-pub(super) async fn installed(
-    connection: &mut PgConnection,
-) -> Result<Option<Installed>, StoreError> {
+pub(super) async fn installed(connection: &mut Session) -> Result<Option<Installed>, StoreError> {
     let is_there: bool =
         sqlx::query_scalar("SELECT to_regclass('ambit.store_identity') IS NOT NULL")
             .fetch_one(&mut *connection)
@@ -102,49 +91,129 @@ pub(super) async fn installed(
 
 /// Brings a database to this version's schema, unless it has that or a later one; several that do
 /// this at a time wait for each other.
-pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreError> {
-    let present = bounded(SMALL, installed(connection)).await?;
+pub(super) async fn migrate(session: &mut Session) -> Result<(), StoreError> {
+    session.begin(Mode::Read).await?;
+    let present = bounded(SMALL, installed(session)).await?;
+    session.commit(SMALL).await?;
     if let Some(present) = present
         && present.version >= newest()
     {
         return present.verify();
     }
     bounded(MIGRATING, async {
-        // Not `run`, whose bounds keep the future from being spawned.
-        MIGRATIONS
-            .run_direct(None, connection, false)
-            .await
-            .map_err(migrate_error)
+        while step(session).await? == Step::Done {}
+        Ok(())
     })
     .await?;
-    grant(connection).await
+    grant(session).await
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Done,
+    NoneMissing,
+}
+
+/// The first step that is missing, in a transaction of its own. Nothing of the session outlives it,
+/// not even the lock, since it may be a pooler's. Whoever meets an error gives up the connection,
+/// and with it the transaction.
+async fn step(session: &mut Session) -> Result<Step, StoreError> {
+    sqlx::raw_sql(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+        SELECT pg_advisory_xact_lock(hashtextextended('ambit migrations', 0))",
+    )
+    .execute(&mut *session)
+    .await
+    .map_err(store_error)?;
+    let applied = applied(session).await?;
+    let mut missing = None;
+    for migration in MIGRATIONS.iter() {
+        match applied.get(&migration.version) {
+            Some(checksum) if **checksum == *migration.checksum => {}
+            Some(_) => {
+                return Err(StoreError::Schema(format!(
+                    "its step {} is not the one that this version knows",
+                    migration.version
+                )));
+            }
+            None => missing = missing.or(Some(migration)),
+        }
+    }
+    if let Some(migration) = missing {
+        apply(session, migration).await?;
+    }
+    sqlx::raw_sql("COMMIT")
+        .execute(session)
+        .await
+        .map_err(store_error)?;
+    Ok(missing.map_or(Step::NoneMissing, |_| Step::Done))
+}
+
+/// Steps that are in the database, by their checksums. Those of a later version are none of this
+/// one's business: whether it can work on them is what the database itself says.
+async fn applied(session: &mut Session) -> Result<BTreeMap<i64, Vec<u8>>, StoreError> {
+    let is_there: bool =
+        sqlx::query_scalar("SELECT to_regclass('ambit.schema_migration') IS NOT NULL")
+            .fetch_one(&mut *session)
+            .await
+            .map_err(store_error)?;
+    if !is_there {
+        sqlx::raw_sql(
+            "CREATE SCHEMA IF NOT EXISTS ambit;
+            CREATE TABLE ambit.schema_migration (
+                version bigint PRIMARY KEY,
+                description text NOT NULL,
+                installed_on timestamptz NOT NULL DEFAULT now(),
+                success boolean NOT NULL,
+                checksum bytea NOT NULL,
+                execution_time bigint NOT NULL
+            )",
+        )
+        .execute(&mut *session)
+        .await
+        .map_err(store_error)?;
+    }
+    sqlx::query("SELECT version, checksum FROM ambit.schema_migration")
+        .fetch_all(session)
+        .await
+        .map_err(store_error)?
+        .iter()
+        .map(|row| {
+            let version = row.try_get(0).map_err(store_error)?;
+            Ok((version, row.try_get(1).map_err(store_error)?))
+        })
+        .collect()
+}
+
+async fn apply(session: &mut Session, migration: &Migration) -> Result<(), StoreError> {
+    sqlx::raw_sql(migration.sql.clone())
+        .execute(&mut *session)
+        .await
+        .map_err(store_error)?;
+    sqlx::query(
+        "INSERT INTO ambit.schema_migration
+            (version, description, success, checksum, execution_time)
+            VALUES ($1, $2, true, $3, -1)",
+    )
+    .bind(migration.version)
+    .bind(&*migration.description)
+    .bind(&*migration.checksum)
+    .execute(session)
+    .await
+    .map_err(store_error)?;
+    Ok(())
 }
 
 /// Lets the roles do what they need and no more.
-pub(super) async fn grant(connection: &mut PgConnection) -> Result<(), StoreError> {
+pub(super) async fn grant(connection: &mut Session) -> Result<(), StoreError> {
     let granting = sqlx::raw_sql(GRANTS).execute(connection);
     bounded(SMALL, async { granting.await.map_err(store_error) }).await?;
     Ok(())
 }
 
-fn migrate_error(error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::VersionMismatch(version) => StoreError::Schema(format!(
-            "its step {version} is not the one that this version knows"
-        )),
-        MigrateError::Dirty(version) => StoreError::Schema(format!(
-            "its step {version} was begun and not ended; restore a backup"
-        )),
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            store_error(error)
-        }
-        other => StoreError::Unavailable(Box::new(other)),
-    }
-}
-
 /// Who the database is, now: one round trip.
 pub(super) async fn identity(
-    connection: &mut PgConnection,
+    connection: &mut Session,
 ) -> Result<(StoreIdentity, Installed), StoreError> {
     let row = sqlx::query(
         "SELECT ambit.epoch(), token_key, schema_version::int8, compatible_from::int8

@@ -7,7 +7,6 @@
 use std::collections::{BTreeSet, HashSet};
 
 use async_trait::async_trait;
-use sqlx::PgConnection;
 use tokio_stream::StreamExt as _;
 
 use super::binary::{BinaryError, Field, Rows};
@@ -15,6 +14,7 @@ use super::connect::{LARGE, Lane, Lease, Mode, SMALL, bounded};
 use super::error::store_error;
 use super::read::{self, micros};
 use super::resources;
+use super::session::Session;
 use crate::authz::model::{Account, Assignment, Entity, Id, Resource, ResourceKey};
 use crate::store::kinds::{Kind, PAGE};
 use crate::store::rows::{At, inconsistent};
@@ -79,7 +79,7 @@ impl Source for Transaction {
 }
 
 async fn send_pages(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     chunks: &Chunks,
 ) -> Result<Listening, StoreError> {
@@ -109,7 +109,7 @@ type Key<'a> = (&'a str, &'a str);
 /// Resources by the round: the next of them, then the owners and the assignments of these, each in
 /// the order of an index. (Asked for in one statement the database sorts all of it.)
 async fn send_copies(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     account: &Id,
     chunks: &Chunks,
 ) -> Result<Listening, StoreError> {
@@ -226,12 +226,16 @@ fn belonging(
 
 /// Reads a copy to its end, row by row.
 async fn copy<const N: usize>(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     sql: &str,
     mut take: impl FnMut([Field<'_>; N]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut pieces = bounded(LARGE, async {
-        connection.copy_out_raw(sql).await.map_err(store_error)
+        connection
+            .driver()
+            .copy_out_raw(sql)
+            .await
+            .map_err(store_error)
     })
     .await?;
     let mut rows = Rows::<N>::new();

@@ -21,6 +21,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Replica {
     child: Child,
     pub channel: Channel,
+    /// Where it answers, for commands.
+    pub server: String,
     http: SocketAddr,
     /// Kept open, so that the server never writes to a closed pipe.
     _stdout: BufReader<ChildStdout>,
@@ -59,6 +61,7 @@ impl Replica {
         let replica = Self {
             child,
             channel: endpoint.connect().await.unwrap(),
+            server: address("server"),
             http: address("http")
                 .trim_start_matches("http://")
                 .parse()

@@ -88,7 +88,7 @@ impl Scene {
 
     /// A connection of a plain SQL writer, on the straight way.
     pub async fn sql(&self) -> Sql {
-        Sql(cluster::connect(&self.cluster.url(&self.database)).await)
+        Sql::on(&self.cluster.url(&self.database)).await
     }
 
     /// Lets a plain SQL writer change what the user may, and sees that the reader follows: answers
@@ -127,6 +127,10 @@ pub fn view() -> wire::CheckRequest {
 pub struct Sql(PgConnection);
 
 impl Sql {
+    pub async fn on(url: &str) -> Self {
+        Self(cluster::connect(url).await)
+    }
+
     pub async fn run(&mut self, statement: &str) -> u64 {
         let statement = AssertSqlSafe(statement.to_owned());
         let done = sqlx::query(statement).execute(&mut self.0).await.unwrap();

@@ -25,7 +25,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection};
 const URL_VARIABLE: &str = "AMBIT_TEST_DATABASE_URL";
 
 /// Longer than anything here takes, so that a hang fails rather than holds up.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Settings of every cluster. Nothing here survives the machine, so nothing is flushed for it; what
 /// is killed with SIGKILL keeps what it wrote all the same.
@@ -331,7 +331,7 @@ fn with_database(server: &str, name: &str) -> String {
     format!("{host}/{name}{mark}{parameters}")
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
@@ -388,7 +388,7 @@ fn programs() -> &'static Path {
 }
 
 /// User and group that the server runs as; `None`: as this process, which is not root.
-fn server_user() -> &'static Option<(u32, u32)> {
+pub fn server_user() -> &'static Option<(u32, u32)> {
     static USER: OnceLock<Option<(u32, u32)>> = OnceLock::new();
     USER.get_or_init(|| {
         let id = |flag: &str, user: &str| -> u32 {
