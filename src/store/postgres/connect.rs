@@ -140,7 +140,9 @@ pub(super) async fn connect(url: &str) -> Result<(Route, Session), OpenError> {
 }
 
 async fn connect_by(route: &Route) -> Result<Result<PgConnection, sqlx::Error>, StoreError> {
-    bounded(SMALL, async { Ok(route.options().connect().await) }).await
+    // The driver's future is large.
+    let connecting = Box::pin(route.options().connect());
+    bounded(SMALL, async { Ok(connecting.await) }).await
 }
 
 fn code(error: &sqlx::Error) -> &str {
