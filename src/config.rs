@@ -12,6 +12,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+mod keys;
+mod notifications;
+
+pub use keys::{Form, KEYS, Key};
+pub use notifications::{
+    Language, MailSettings, NotificationSettings, SmtpUrl, WebhookSecret, WebhookSettings,
+};
+
 /// The file that is read where it exists and no other is named.
 pub const DEFAULT_FILE: &str = "ambit.toml";
 
@@ -22,140 +30,6 @@ const FILE_VARIABLE: &str = "AMBIT_CONFIG";
 
 /// Variables of the client commands, which are no settings of the server.
 const CLIENT_VARIABLES: &[&str] = &["AMBIT_SERVER"];
-
-/// A key with what it means, for `--help` and the docs.
-#[derive(Debug, Clone, Copy)]
-pub struct Key {
-    pub name: &'static str,
-    pub default: &'static str,
-    pub help: &'static str,
-    pub form: Form,
-}
-
-/// How the value of a key is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    Plain,
-    /// A flag without a value on the command line; `true` or `false` elsewhere.
-    Switch,
-    /// May hold a password: never shown, not even where it is wrong.
-    Secret,
-}
-
-const fn key(name: &'static str, default: &'static str, help: &'static str) -> Key {
-    of_form(Form::Plain, name, default, help)
-}
-
-const fn of_form(form: Form, name: &'static str, default: &'static str, help: &'static str) -> Key {
-    Key {
-        name,
-        default,
-        help,
-        form,
-    }
-}
-
-/// All settings. Values of the table's defaults are parsed like any other.
-pub const KEYS: &[Key] = &[
-    key(
-        "data_dir",
-        "./ambit-data",
-        "Directory of the embedded database; made if it is absent",
-    ),
-    of_form(
-        Form::Secret,
-        "database_url",
-        "",
-        "PostgreSQL database to use instead of the embedded one, as postgres://USER:PASSWORD@HOST/NAME",
-    ),
-    key(
-        "database_url_file",
-        "",
-        "File that holds the database_url, for a secret that is mounted",
-    ),
-    key(
-        "database_connections_max",
-        "16",
-        "Connections to PostgreSQL at a time; one more listens",
-    ),
-    of_form(
-        Form::Switch,
-        "no_migrate",
-        "false",
-        "Leave the schema of PostgreSQL as it is, and refuse to start on an older one",
-    ),
-    key(
-        "grpc_address",
-        "127.0.0.1:50051",
-        "Address and port of gRPC; port 0 takes a free one",
-    ),
-    key(
-        "http_address",
-        "127.0.0.1:8080",
-        "Address and port of /healthz, /readyz and /metrics; port 0 takes a free one",
-    ),
-    of_form(
-        Form::Switch,
-        "insecure",
-        "false",
-        "Serve without authentication on addresses other than loopback",
-    ),
-    key(
-        "cache_bytes_max",
-        "1073741824",
-        "Memory for account graphs, in bytes; whole accounts are evicted beyond it",
-    ),
-    key(
-        "staleness_bound_ms",
-        "2000",
-        "Oldest picture that a read is answered from; past it reads fail",
-    ),
-    key(
-        "feed_poll_interval_ms",
-        "50",
-        "How often the database is asked for changes; 500 by default with PostgreSQL, which notifies",
-    ),
-    key(
-        "history_retention_s",
-        "86400",
-        "How long changes are kept in steps; who is further behind loads anew",
-    ),
-    key(
-        "load_timeout_ms",
-        "30000",
-        "Longest load of an account; past it those who wait for it fail",
-    ),
-    key(
-        "request_timeout_ms",
-        "30000",
-        "Longest unary call; lists, watches and exports have no limit of ours",
-    ),
-    key(
-        "shutdown_grace_ms",
-        "10000",
-        "Time that running calls have to end after SIGTERM",
-    ),
-    key(
-        "connections_max",
-        "10000",
-        "gRPC connections at a time; further ones wait to be accepted",
-    ),
-    key(
-        "streams_per_connection_max",
-        "1000",
-        "gRPC calls at a time on one connection",
-    ),
-    key(
-        "log_format",
-        "auto",
-        "human, json, or auto: human on a terminal, json otherwise",
-    ),
-    key(
-        "log_filter",
-        "info",
-        "Which events are logged, in the syntax of tracing, e.g. info,ambit=debug",
-    ),
-];
 
 /// Where accounts are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,10 +58,12 @@ impl DatabaseUrl {
     /// From a file with nothing else in it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Secret {
+            key: "database_url_file",
             path: path.to_owned(),
             source,
         })?;
         Self::new(&text).ok_or_else(|| ConfigError::Empty {
+            key: "database_url_file",
             path: path.to_owned(),
         })
     }
@@ -225,6 +101,7 @@ pub struct Config {
     pub streams_per_connection_max: u32,
     pub log_format: LogFormat,
     pub log_filter: String,
+    pub notifications: NotificationSettings,
     /// Variables that look like settings and are none: to be named in the log.
     pub ignored_variables: Vec<String>,
 }
@@ -292,13 +169,27 @@ pub enum ConfigError {
     },
     #[error("{one} and {other} name two databases; leave one of them out")]
     TwoDatabases { one: Origin, other: Origin },
-    #[error("the file `{}` of database_url_file can't be read: {source}", path.display())]
+    #[error("the file `{}` of {key} can't be read: {source}", path.display())]
     Secret {
+        key: &'static str,
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("the file `{}` of database_url_file is empty; it holds the URL of the database", path.display())]
-    Empty { path: PathBuf },
+    #[error("the file `{}` of {key} is empty; it holds the value of {}", path.display(), key.trim_end_matches("_file"))]
+    Empty { key: &'static str, path: PathBuf },
+    #[error("{one} and {other} say the same thing twice; leave one of them out")]
+    Twice { one: Origin, other: Origin },
+    #[error("{origin} needs {missing} too")]
+    Incomplete {
+        origin: Origin,
+        missing: &'static str,
+    },
+    #[error("webhook `{name}` in `{}`: {problem}", path.display())]
+    Webhook {
+        path: PathBuf,
+        name: String,
+        problem: String,
+    },
     #[error(
         "{origin}: `{address}` is not a loopback address, and no authentication is configured; choose a loopback address, or pass --insecure to serve anyone who can reach it"
     )]
@@ -375,6 +266,7 @@ impl Config {
                 },
             )?,
             log_filter: layers.parse("log_filter", "must be text", |text| Some(text.to_owned()))?,
+            notifications: layers.notifications()?,
             ignored_variables: ignored(&environment),
             database,
         };
@@ -394,7 +286,7 @@ enum Written {
 struct Layers<'a> {
     flags: &'a BTreeMap<String, String>,
     environment: &'a BTreeMap<String, String>,
-    file: Option<(PathBuf, BTreeMap<String, Written>)>,
+    file: Option<FileValues>,
 }
 
 impl Layers<'_> {
@@ -407,8 +299,8 @@ impl Layers<'_> {
         if let Some(value) = self.environment.get(&variable_of(key)) {
             return (origin(Source::Environment), value.clone(), None);
         }
-        if let Some((path, values)) = &self.file
-            && let Some(written) = values.get(key)
+        if let Some(file) = &self.file
+            && let Some(written) = file.values.get(key)
         {
             let text = match written {
                 Written::Text(text) => text.clone(),
@@ -416,7 +308,7 @@ impl Layers<'_> {
                 Written::Switch(switch) => switch.to_string(),
             };
             return (
-                origin(Source::File(path.clone())),
+                origin(Source::File(file.path.clone())),
                 text,
                 Some(written.clone()),
             );
@@ -543,7 +435,13 @@ impl Layers<'_> {
     }
 }
 
-type FileValues = (PathBuf, BTreeMap<String, Written>);
+/// What a file says.
+struct FileValues {
+    path: PathBuf,
+    values: BTreeMap<String, Written>,
+    /// The tables `[[webhooks]]`, which no flag and no variable has.
+    webhooks: Vec<toml::Table>,
+}
 
 fn read_file(named: Option<&Path>) -> Result<Option<FileValues>, ConfigError> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE)).to_path_buf();
@@ -554,16 +452,18 @@ fn read_file(named: Option<&Path>) -> Result<Option<FileValues>, ConfigError> {
         }
         Err(source) => return Err(ConfigError::Read { path, source }),
     };
-    let table: toml::Table =
+    let mut table: toml::Table =
         text.parse()
             .map_err(|error: toml::de::Error| ConfigError::Syntax {
                 path: path.clone(),
                 problem: error.to_string().trim_end().replace('\n', "\n  "),
             })?;
     let mut values = BTreeMap::new();
+    let webhooks = notifications::tables(&mut table, &path)?;
     for (key, value) in table {
         let Some(known) = KEYS.iter().find(|known| known.name == key) else {
-            let names: Vec<&str> = KEYS.iter().map(|known| known.name).collect();
+            let names = KEYS.iter().map(|known| known.name);
+            let names: Vec<&str> = names.chain([notifications::TABLES]).collect();
             return Err(ConfigError::UnknownKey {
                 path,
                 key,
@@ -593,7 +493,11 @@ fn read_file(named: Option<&Path>) -> Result<Option<FileValues>, ConfigError> {
         };
         values.insert(key, written);
     }
-    Ok(Some((path, values)))
+    Ok(Some(FileValues {
+        path,
+        values,
+        webhooks,
+    }))
 }
 
 fn ignored(environment: &BTreeMap<String, String>) -> Vec<String> {

@@ -1,6 +1,6 @@
 use super::*;
 
-fn load(
+pub(super) fn load(
     flags: &[(&str, &str)],
     environment: &[(&str, &str)],
     file: Option<&str>,

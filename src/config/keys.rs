@@ -1,0 +1,195 @@
+//! The settings by name: one table for the flags, the environment, the file and the docs.
+
+/// A key with what it means, for `--help` and the docs.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub help: &'static str,
+    pub form: Form,
+}
+
+/// How the value of a key is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Plain,
+    /// A flag without a value on the command line; `true` or `false` elsewhere.
+    Switch,
+    /// May hold a password: never shown, not even where it is wrong.
+    Secret,
+}
+
+const fn key(name: &'static str, default: &'static str, help: &'static str) -> Key {
+    of_form(Form::Plain, name, default, help)
+}
+
+const fn of_form(form: Form, name: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key {
+        name,
+        default,
+        help,
+        form,
+    }
+}
+
+/// All settings. Values of the table's defaults are parsed like any other.
+pub const KEYS: &[Key] = &[
+    key(
+        "data_dir",
+        "./ambit-data",
+        "Directory of the embedded database; made if it is absent",
+    ),
+    of_form(
+        Form::Secret,
+        "database_url",
+        "",
+        "PostgreSQL database to use instead of the embedded one, as postgres://USER:PASSWORD@HOST/NAME",
+    ),
+    key(
+        "database_url_file",
+        "",
+        "File that holds the database_url, for a secret that is mounted",
+    ),
+    key(
+        "database_connections_max",
+        "16",
+        "Connections to PostgreSQL at a time; one more listens",
+    ),
+    of_form(
+        Form::Switch,
+        "no_migrate",
+        "false",
+        "Leave the schema of PostgreSQL as it is, and refuse to start on an older one",
+    ),
+    key(
+        "grpc_address",
+        "127.0.0.1:50051",
+        "Address and port of gRPC; port 0 takes a free one",
+    ),
+    key(
+        "http_address",
+        "127.0.0.1:8080",
+        "Address and port of /healthz, /readyz and /metrics; port 0 takes a free one",
+    ),
+    of_form(
+        Form::Switch,
+        "insecure",
+        "false",
+        "Serve without authentication on addresses other than loopback",
+    ),
+    key(
+        "console_url",
+        "",
+        "Address of the console as people reach it, which links in notifications begin with; http:// and http_address by default",
+    ),
+    key(
+        "link_ttl_s",
+        "3600",
+        "How long a link in a notification can be opened",
+    ),
+    of_form(
+        Form::Secret,
+        "webhook_url",
+        "",
+        "Webhook that is told of access requests; more of them go into [[webhooks]] of the file",
+    ),
+    of_form(
+        Form::Secret,
+        "webhook_secret",
+        "",
+        "Secret that its messages are signed with, as whsec_BASE64",
+    ),
+    key(
+        "webhook_secret_file",
+        "",
+        "File that holds the webhook_secret, for a secret that is mounted",
+    ),
+    of_form(
+        Form::Secret,
+        "webhook_secret_previous",
+        "",
+        "Secret before it, which messages are signed with too while it is rotated",
+    ),
+    key(
+        "webhook_secret_previous_file",
+        "",
+        "File that holds the webhook_secret_previous",
+    ),
+    key(
+        "webhook_allowed_networks",
+        "",
+        "Networks besides the public ones that webhooks may lie in, as 10.1.0.0/16,fd00:1::/64",
+    ),
+    of_form(
+        Form::Secret,
+        "smtp_url",
+        "",
+        "Server that takes mail, as smtps://USER:PASSWORD@HOST or smtp://HOST:587?tls=required",
+    ),
+    key(
+        "smtp_url_file",
+        "",
+        "File that holds the smtp_url, for a secret that is mounted",
+    ),
+    key(
+        "email_from",
+        "",
+        "Sender of mail about access requests, as access@example.com",
+    ),
+    key("email_language", "en", "Language of mail: en or de"),
+    key(
+        "cache_bytes_max",
+        "1073741824",
+        "Memory for account graphs, in bytes; whole accounts are evicted beyond it",
+    ),
+    key(
+        "staleness_bound_ms",
+        "2000",
+        "Oldest picture that a read is answered from; past it reads fail",
+    ),
+    key(
+        "feed_poll_interval_ms",
+        "50",
+        "How often the database is asked for changes; 500 by default with PostgreSQL, which notifies",
+    ),
+    key(
+        "history_retention_s",
+        "86400",
+        "How long changes are kept in steps; who is further behind loads anew",
+    ),
+    key(
+        "load_timeout_ms",
+        "30000",
+        "Longest load of an account; past it those who wait for it fail",
+    ),
+    key(
+        "request_timeout_ms",
+        "30000",
+        "Longest unary call; lists, watches and exports have no limit of ours",
+    ),
+    key(
+        "shutdown_grace_ms",
+        "10000",
+        "Time that running calls have to end after SIGTERM",
+    ),
+    key(
+        "connections_max",
+        "10000",
+        "gRPC connections at a time; further ones wait to be accepted",
+    ),
+    key(
+        "streams_per_connection_max",
+        "1000",
+        "gRPC calls at a time on one connection",
+    ),
+    key(
+        "log_format",
+        "auto",
+        "human, json, or auto: human on a terminal, json otherwise",
+    ),
+    key(
+        "log_filter",
+        "info",
+        "Which events are logged, in the syntax of tracing, e.g. info,ambit=debug",
+    ),
+];
