@@ -13,7 +13,7 @@ use super::decision::{
     Decision, Effect, Presentation, ReasonCode, Requestable, ResourceFacts, Target, UnknownName,
 };
 use super::graph::{
-    AccountGraph, AssignmentFact, CompiledGrant, CompiledObjectGrant, CompiledUser, Facts, Reach,
+    AccountGraph, AssignmentFact, CompiledGrant, CompiledObjectGrant, CompiledUser, Facts, Holding,
     TypeMode,
 };
 use super::model::{Id, Level, PrincipalKind, Timestamp, UserStatus};
@@ -191,14 +191,13 @@ impl<'g> AccessSet<'g> {
     /// their next boundary.
     fn collect_grants(&mut self, user: &CompiledUser) {
         for (type_ix, actions) in &self.rule.sources {
-            for grant in user
-                .holdings
-                .iter()
-                .flat_map(|holding| holding.table.of(*type_ix, *actions))
-            {
+            for (holding, grant) in user.holdings.iter().flat_map(|holding| {
+                let grants = holding.table.of(*type_ix, *actions);
+                grants.map(move |grant| (holding, grant))
+            }) {
                 match liveness(
                     grant.not_before,
-                    grant.expires_at,
+                    held_until(holding, grant),
                     self.at,
                     &mut self.boundary,
                 ) {
@@ -277,6 +276,9 @@ impl<'g> AccessSet<'g> {
         for assignment in &facts.assignments {
             liveness(None, assignment.expires_at, self.at, &mut boundary);
         }
+        if self.graph.directory.has_timed_teams {
+            self.lower_to_next_leave(facts, &mut boundary);
+        }
         match self
             .standing(facts, object_grant)
             .verdict(&self.grants, self.rule.always)
@@ -284,6 +286,23 @@ impl<'g> AccessSet<'g> {
             Verdict::Allow(code, highest) => self.allow(code, highest, boundary),
             Verdict::Deny(code) => self.deny(code, Presentation::BlockedPage, boundary),
         }
+    }
+
+    /// Where a team is left the decision may turn: the user's, and of a resource without a stamp
+    /// its owners'.
+    #[cold]
+    fn lower_to_next_leave(&self, facts: &Facts, boundary: &mut Option<Timestamp>) {
+        let owners = match facts.owning_team {
+            Some(_) => &[][..],
+            None => facts.owners.as_slice(),
+        };
+        let directory = &self.graph.directory;
+        let people = owners
+            .iter()
+            .filter_map(|owner| directory.user_by_number(*owner))
+            .chain(self.user);
+        let leaves = people.filter_map(|person| person.next_leave(self.at));
+        *boundary = boundary.iter().copied().chain(leaves).min();
     }
 
     /// Object grants on this resource that count for the action, whatever the time.
@@ -310,11 +329,11 @@ impl<'g> AccessSet<'g> {
         own.fold(ActionSet::EMPTY, |all, (_, actions)| all.union(*actions))
     }
 
-    /// Grants that count for the action, object grants aside, whatever the time, with the set that
-    /// they come by.
+    /// Grants that count for the action, object grants aside, whatever the time, with what they come
+    /// by.
     pub(in crate::authz) fn counting_grants(
         &self,
-    ) -> impl Iterator<Item = (Option<&'g Id>, &'g CompiledGrant)> {
+    ) -> impl Iterator<Item = (&'g Holding, &'g CompiledGrant)> {
         let holdings = self.user.map_or(&[][..], |user| user.holdings.as_slice());
         let sources = self.rule.sources.as_slice();
         sources.iter().flat_map(move |(type_ix, actions)| {
@@ -322,7 +341,7 @@ impl<'g> AccessSet<'g> {
                 holding
                     .table
                     .of(*type_ix, *actions)
-                    .map(move |grant| (holding.set.as_ref(), grant))
+                    .map(move |grant| (holding, grant))
             })
         })
     }
@@ -416,14 +435,14 @@ impl<'g> AccessSet<'g> {
         self.graph
             .directory
             .group(group)?
-            .mask(user, &self.graph.directory.tree)
+            .mask(user, &self.graph.directory.tree, self.at)
     }
 
     pub(in crate::authz) fn via(&self, user: &CompiledUser, team: u32) -> Option<Via> {
         let tree = &self.graph.directory.tree;
-        if user.is_member(team) && tree.span(team).is_some() {
+        if user.is_member(team, self.at) && tree.span(team).is_some() {
             Some(Via::OwnTeam)
-        } else if in_reach(self.graph, &user.reach, team) {
+        } else if user.reaches(tree, team, self.at) {
             Some(Via::Descendant)
         } else {
             None
@@ -434,9 +453,8 @@ impl<'g> AccessSet<'g> {
     fn via_teams_of(&self, user: &CompiledUser, owner: u32) -> Option<Via> {
         let owner = self.graph.directory.user_by_number(owner)?;
         owner
-            .teams
-            .iter()
-            .filter_map(|team| self.via(user, *team))
+            .teams(self.at)
+            .filter_map(|team| self.via(user, team))
             .min()
     }
 
@@ -528,8 +546,12 @@ impl<'g> AccessSet<'g> {
     }
 }
 
-fn in_reach(graph: &AccountGraph, reach: &Reach, team: u32) -> bool {
-    graph.directory.tree.in_reach(reach, team)
+/// When a grant ends for a user: by itself, or because the user stops holding its set.
+pub(in crate::authz) fn held_until(holding: &Holding, grant: &CompiledGrant) -> Option<Timestamp> {
+    match (holding.until, grant.expires_at) {
+        (None, end) | (end, None) => end,
+        (Some(held), Some(end)) => Some(held.min(end)),
+    }
 }
 
 /// Step 1.

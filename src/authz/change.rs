@@ -21,15 +21,16 @@
 
 use super::graph::AccountGraph;
 use super::model::{
-    Attributes, CatalogRef, EntityChange, EntityKey, Grant, Id, ObjectGrant, PartitionMode,
-    Partner, PartnerProgram, PermissionKey, Principal, Provenance, ResourceKey, Timestamp,
-    UnpartitionedDefault, UserKind, UserStatus,
+    Attributes, CatalogRef, EntityChange, EntityKey, Grant, Id, Membership, MembershipOf,
+    ObjectGrant, PartitionMode, Partner, PartnerProgram, PermissionKey, Principal, Provenance,
+    ResourceKey, Timestamp, UnpartitionedDefault, UserKind, UserStatus,
 };
 use std::collections::BTreeSet;
 
 mod access_group;
 mod account;
 mod grant;
+mod membership;
 mod outcome;
 mod overlay;
 mod planner;
@@ -53,9 +54,9 @@ pub const ASSIGNMENTS_MAX: usize = 1_000;
 pub const GRANTS_MAX: usize = 10_000;
 /// Most object grants that one user holds.
 pub const OBJECT_GRANTS_MAX: usize = 10_000;
-/// Most additional teams of one user.
+/// Most additional teams of one user, and by a membership.
 pub const TEAMS_OF_USER_MAX: usize = 10_000;
-/// Most permission sets of one user.
+/// Most permission sets of one user, and by a membership.
 pub const PERMISSION_SETS_OF_USER_MAX: usize = 1_000;
 /// Most members of one access group.
 pub const GROUP_MEMBERS_MAX: usize = 100_000;
@@ -96,6 +97,17 @@ pub enum Change {
         action: Id,
         provenance: Provenance,
         grant: Option<ObjectGrant>,
+    },
+    /// Sets the user's membership of one (team or set, provenance).
+    PutMembership {
+        user: Id,
+        membership: Membership,
+    },
+    /// Removes the user's membership of (team or set, provenance).
+    DeleteMembership {
+        user: Id,
+        of: MembershipOf,
+        provenance: Provenance,
     },
     PutAccessGroup(Id),
     DeleteAccessGroup(Id),
@@ -162,6 +174,7 @@ pub struct UserPatch {
     pub teams: Option<BTreeSet<Id>>,
     pub seats: Option<BTreeSet<Id>>,
     pub person: Option<Option<Id>>,
+    pub email: Option<Option<String>>,
     pub partner: Option<Option<Partner>>,
     pub permission_sets: Option<BTreeSet<Id>>,
 }

@@ -274,7 +274,7 @@ impl Document {
     /// The changes that write the document to an account: what it names is added or replaced, and
     /// what it leaves out stays. With `prune`, what `current` (the present entities of the account)
     /// has and the document doesn't name is removed: entities, and inside the named ones grants,
-    /// members and assignments. Without `prune`, only a list that is given as empty is emptied.
+    /// memberships, members and assignments. Without `prune`, only a list that is given as empty is emptied.
     ///
     /// Without `current` there is nothing to remove: it is a new account.
     ///
@@ -313,7 +313,7 @@ impl Document {
     }
 
     /// Whether [`Document::to_changes`] needs the present entities even without `prune`: a list of
-    /// grants, object grants, members or assignments is given as empty.
+    /// grants, object grants, memberships, members or assignments is given as empty.
     pub fn empties_a_list(&self) -> bool {
         changes::empties(self)
     }

@@ -42,8 +42,8 @@ pub struct Explanation {
 /// One link of the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathElement {
-    /// One of a closed vocabulary: user, role, plan, seat, always, grant, object_grant, owner,
-    /// assignment, team_chain, owning_team, access_group, unassigned.
+    /// One of a closed vocabulary: user, role, plan, seat, always, membership, grant,
+    /// object_grant, owner, assignment, team_chain, owning_team, access_group, unassigned.
     pub kind: &'static str,
     /// A phrase for people.
     pub text: String,

@@ -22,14 +22,14 @@ mod index;
 mod names;
 mod row;
 mod teams;
+mod timed;
 
 pub(in crate::authz) use directory::{
-    CompiledGrant, CompiledObjectGrant, CompiledUser, Directory, TypeMode,
+    CompiledGrant, CompiledObjectGrant, CompiledUser, Directory, Holding, TypeMode,
 };
 pub(in crate::authz) use index::TypeIndex;
 pub(in crate::authz) use names::Names;
 pub(in crate::authz) use row::{AssignmentFact, Facts};
-pub(in crate::authz) use teams::Reach;
 
 use directory::Entities;
 use index::IndexBuilder;

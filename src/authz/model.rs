@@ -12,6 +12,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+mod membership;
+
+pub use membership::{EMAIL_BYTES, EmailError, Membership, MembershipOf, check_email};
+
 /// Longest id, in bytes of UTF-8 (`api.md`, Conventions).
 pub const ID_BYTES_MAX: usize = 256;
 
@@ -462,8 +466,13 @@ pub struct User {
     pub seats: BTreeSet<Id>,
     /// The human behind several users (R4).
     pub person: Option<Id>,
+    /// Where mail about access requests goes; as [`check_email`] wants it.
+    pub email: Option<String>,
     pub partner: Option<Partner>,
     pub permission_sets: BTreeSet<Id>,
+    /// Further teams and permission sets, each with its reason and perhaps an end; one at most for
+    /// each (of, provenance).
+    pub memberships: BTreeSet<Membership>,
     pub grants: BTreeSet<Grant>,
     pub object_grants: BTreeSet<ObjectGrant>,
 }
@@ -482,8 +491,10 @@ impl User {
             teams: BTreeSet::new(),
             seats: BTreeSet::new(),
             person: None,
+            email: None,
             partner: None,
             permission_sets: BTreeSet::new(),
+            memberships: BTreeSet::new(),
             grants: BTreeSet::new(),
             object_grants: BTreeSet::new(),
         }
@@ -493,7 +504,7 @@ impl User {
         self.kind != UserKind::Internal
     }
 
-    /// Main and additional teams.
+    /// Main and additional teams, without those of [`User::memberships`].
     pub fn all_teams(&self) -> impl Iterator<Item = &Id> {
         self.main_team.iter().chain(self.teams.iter())
     }

@@ -8,10 +8,11 @@ use serde::Deserialize;
 
 use super::{Head, StoreError};
 use crate::authz::model::{
-    AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level,
-    ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership, PermissionKey,
-    PermissionSet, Principal, PrincipalKind, Provenance, Resource, ResourceKey, Segment, Settings,
-    Team, Timestamp, UnpartitionedDefault, User, UserKind, UserStatus,
+    AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level, Membership,
+    MembershipOf, ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership,
+    PermissionKey, PermissionSet, Principal, PrincipalKind, Provenance, Resource, ResourceKey,
+    Segment, Settings, Team, Timestamp, UnpartitionedDefault, User, UserKind, UserStatus,
+    check_email,
 };
 
 type Text<'a> = Cow<'a, str>;
@@ -150,6 +151,12 @@ impl At<'_> {
             .transpose()
     }
 
+    fn email(self, text: Option<Text<'_>>) -> Result<Option<String>, StoreError> {
+        let Some(text) = text else { return Ok(None) };
+        check_email(&text).map_err(|error| self.wrong("email", error))?;
+        Ok(Some(text.into_owned()))
+    }
+
     pub(super) fn provenance(self, text: &str) -> Result<Provenance, StoreError> {
         Provenance::from_str(text).map_err(|error| self.wrong("provenance", error))
     }
@@ -253,9 +260,11 @@ pub(super) struct UserRow<'a> {
     partner_user: Option<Text<'a>>,
     partner_role: Option<Text<'a>>,
     partnership: Option<Text<'a>>,
+    email: Option<Text<'a>>,
     teams: Vec<Text<'a>>,
     seats: Vec<Text<'a>>,
     permission_sets: Vec<Text<'a>>,
+    memberships: Vec<MembershipRow<'a>>,
     grants: Vec<GrantRow<'a>>,
     object_grants: Vec<ObjectGrantRow<'a>>,
 }
@@ -293,9 +302,15 @@ impl UserRow<'_> {
             teams: at("user_team").ids("team_id", &self.teams)?,
             seats: at("user_seat").ids("seat", &self.seats)?,
             person: own.optional_id("person", self.person)?,
+            email: own.email(self.email)?,
             partner,
             permission_sets: at("user_permission_set")
                 .ids("permission_set_id", &self.permission_sets)?,
+            memberships: self
+                .memberships
+                .into_iter()
+                .map(|membership| membership.membership(at("user_membership")))
+                .collect::<Result<_, _>>()?,
             grants: self
                 .grants
                 .into_iter()
@@ -306,6 +321,30 @@ impl UserRow<'_> {
                 .into_iter()
                 .map(|grant| grant.object_grant(at("object_grant")))
                 .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct MembershipRow<'a> {
+    #[serde(borrow)]
+    kind: Text<'a>,
+    id: Text<'a>,
+    provenance: Text<'a>,
+    expires_at: Option<i64>,
+    granted_by: Option<Text<'a>>,
+}
+
+impl MembershipRow<'_> {
+    fn membership(self, at: At<'_>) -> Result<Membership, StoreError> {
+        let id = at.id("id", &self.id)?;
+        Ok(Membership {
+            of: at.word("kind", &self.kind, |kind| {
+                MembershipOf::from_kind(kind, id.clone())
+            })?,
+            provenance: at.provenance(&self.provenance)?,
+            expires_at: at.time("expires_at", self.expires_at)?,
+            granted_by: at.optional_id("granted_by", self.granted_by)?,
         })
     }
 }

@@ -28,6 +28,7 @@ pub(super) enum Table {
     UserTeam,
     UserSeat,
     UserPermissionSet,
+    UserMembership,
     UserGrant,
     AccessGroupMember,
     SegmentTarget,
@@ -172,6 +173,7 @@ fn user_rows(user: &User, rows: &mut Rows) -> Result<(), StoreError> {
         partner.map(|partner| &partner.user),
         partner.map(|partner| partner.role),
         partner.map(|partner| partner.partnership),
+        user.email.as_ref(),
     );
     push(rows, Table::User, &row)?;
     for team in &user.teams {
@@ -182,6 +184,17 @@ fn user_rows(user: &User, rows: &mut Rows) -> Result<(), StoreError> {
     }
     for set in &user.permission_sets {
         push(rows, Table::UserPermissionSet, &(id, set))?;
+    }
+    for membership in &user.memberships {
+        let row = (
+            id,
+            membership.of.kind(),
+            membership.of.id(),
+            membership.provenance.to_string(),
+            micros(membership.expires_at),
+            membership.granted_by.as_ref(),
+        );
+        push(rows, Table::UserMembership, &row)?;
     }
     for grant in &user.grants {
         push(rows, Table::UserGrant, &grant_row(id, grant))?;

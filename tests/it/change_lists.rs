@@ -64,6 +64,7 @@ pub fn user_patch(user: &str) -> UserPatch {
         teams: None,
         seats: None,
         person: None,
+        email: None,
         partner: None,
         permission_sets: None,
     }

@@ -112,6 +112,7 @@ pub fn put_user(user: &str) -> Change {
         teams: None,
         seats: None,
         person: None,
+        email: None,
         partner: None,
         permission_sets: None,
     }))

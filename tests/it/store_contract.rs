@@ -254,6 +254,7 @@ fn full_user() -> User {
         teams: ids(["eu", "us"]),
         seats: ids(["sales", "view_only"]),
         person: Some(id("p-17")),
+        email: Some("Pa@Büro.example".to_owned()),
         partner: Some(Partner {
             account: id("agency"),
             user: id("u1"),
@@ -261,6 +262,7 @@ fn full_user() -> User {
             partnership: Partnership::Ended,
         }),
         permission_sets: ids(["rep", "empty"]),
+        memberships: memberships(),
         grants: [
             timed_grant("contact", "view", Level::Team),
             timed_grant("contact", "view", Level::Everything),
@@ -284,6 +286,28 @@ fn full_user() -> User {
         .into(),
         ..User::new(id("pa"))
     }
+}
+
+/// Two of one team and of one set, which differ in their provenance.
+fn memberships() -> BTreeSet<Membership> {
+    let team = |name| MembershipOf::Team(id(name));
+    let set = |name| MembershipOf::PermissionSet(id(name));
+    let held = |of, provenance, expires_at, granted_by| Membership {
+        of,
+        provenance,
+        expires_at,
+        granted_by,
+    };
+    let request = || Provenance::Request(id("r 7"));
+    let end = time("2027-02-03T04:05:06.789012Z");
+    [
+        held(team("de"), Provenance::Manual, None, None),
+        held(team("de"), request(), Some(end), Some(id("sa"))),
+        held(set("rep"), request(), Some(Timestamp::MIN), None),
+        held(set("rep"), Provenance::Default, Some(Timestamp::MAX), None),
+        held(set("empty"), Provenance::Manual, None, Some(id("gone"))),
+    ]
+    .into()
 }
 
 fn full_resource() -> EntityChange {

@@ -159,7 +159,7 @@ impl<'g> AccessSet<'g> {
     /// Adds what is assigned to a team in reach, or to a group whose mask has the action.
     fn add_assigned(&self, index: &TypeIndex, user: &CompiledUser, to: &mut RoaringBitmap) {
         let postings = &index.postings;
-        for team in self.graph.directory.tree.teams_in(&user.reach) {
+        for team in user.teams_in_reach(&self.graph.directory.tree, self.at) {
             if let Some(bitmap) = postings.assigned_teams.get(team) {
                 *to |= bitmap;
             }
@@ -184,7 +184,7 @@ impl<'g> AccessSet<'g> {
             }
         }
         owned -= &*postings.has_owning_team;
-        for team in self.graph.directory.tree.teams_in(&user.reach) {
+        for team in user.teams_in_reach(&self.graph.directory.tree, self.at) {
             if let Some(bitmap) = postings.owning_teams.get(team) {
                 owned |= bitmap;
             }

@@ -288,11 +288,13 @@ fn user_fields(old: &User, new: &User) -> Vec<&'static str> {
         ("teams", old.teams != new.teams),
         ("seats", old.seats != new.seats),
         ("person", old.person != new.person),
+        ("email", old.email != new.email),
         ("partner", old.partner != new.partner),
         (
             "permission_sets",
             old.permission_sets != new.permission_sets,
         ),
+        ("memberships", old.memberships != new.memberships),
         ("grants", old.grants != new.grants),
         ("object_grants", old.object_grants != new.object_grants),
     ])

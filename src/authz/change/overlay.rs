@@ -99,6 +99,7 @@ pub(super) enum Link {
     MainTeam,
     AdditionalTeam,
     PermissionSet,
+    Membership,
     ObjectGrant,
     Member,
     Owner,
@@ -114,6 +115,7 @@ impl Link {
             Self::MainTeam => "user.main_team",
             Self::AdditionalTeam => "user.teams",
             Self::PermissionSet => "user.permission_sets",
+            Self::Membership => "membership.of",
             Self::ObjectGrant => "object_grant.resource",
             Self::Member => "group_member.principal",
             Self::Owner => "resource.owners",
@@ -325,6 +327,10 @@ fn user_holds(user: &User, claim: &Claim) -> bool {
         (Link::MainTeam, EntityKey::Team(team)) => user.main_team.as_ref() == Some(team),
         (Link::AdditionalTeam, EntityKey::Team(team)) => user.teams.contains(team),
         (Link::PermissionSet, EntityKey::PermissionSet(set)) => user.permission_sets.contains(set),
+        (Link::Membership, to) => user
+            .memberships
+            .iter()
+            .any(|membership| super::membership::entity_of(&membership.of) == *to),
         (Link::ObjectGrant, EntityKey::Resource(key)) => user
             .object_grants
             .iter()

@@ -73,6 +73,15 @@ impl<'g> Planner<'g> {
                 provenance,
                 grant,
             } => self.set_object_grant(user, resource, action, provenance, grant.as_ref()),
+            Change::PutMembership { user, membership } => self.put_membership(user, membership),
+            Change::DeleteMembership {
+                user,
+                of,
+                provenance,
+            } => {
+                self.delete_membership(user, of, provenance);
+                Ok(())
+            }
             Change::PutAccessGroup(id) => {
                 self.put_access_group(id);
                 Ok(())

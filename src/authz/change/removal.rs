@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::graph::AccountGraph;
 use super::super::model::{EntityKey, Id, Principal, Provenance, Resource, User};
+use super::membership;
 use super::overlay::{Link, Overlay, entity_of, principal};
 use super::planner::Planner;
 
@@ -74,6 +75,9 @@ impl SnapshotReferrers {
             }
             for set in &user.permission_sets {
                 self.note(&from, EntityKey::PermissionSet(set.clone()));
+            }
+            for held in &user.memberships {
+                self.note(&from, membership::entity_of(&held.of));
             }
             for grant in &user.object_grants {
                 self.note(&from, EntityKey::Resource(grant.resource.clone()));
@@ -169,6 +173,8 @@ fn move_child(overlay: &mut Overlay<'_>, child: &Id, gone: &EntityKey, heir: Opt
 }
 
 fn let_go_user(user: &mut User, gone: &EntityKey) {
+    user.memberships
+        .retain(|held| membership::entity_of(&held.of) != *gone);
     match gone {
         EntityKey::Team(team) => {
             user.main_team.take_if(|main| main == team);

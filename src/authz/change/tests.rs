@@ -86,6 +86,7 @@ pub(super) fn user_patch(user: &str) -> UserPatch {
         teams: None,
         seats: None,
         person: None,
+        email: None,
         partner: None,
         permission_sets: None,
     }

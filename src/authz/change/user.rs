@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::super::model::{EntityKey, Id, PermissionSet, User, UserStatus};
+use super::super::model::{EntityKey, Id, PermissionSet, User, UserStatus, check_email};
 use super::overlay::Link;
 use super::planner::Planner;
-use super::{ChangeError, PERMISSION_SETS_OF_USER_MAX, TEAMS_OF_USER_MAX, UserPatch};
+use super::{ChangeError, UserPatch};
 
 fn is_active_super_admin(user: &User) -> bool {
     user.super_admin && user.status == UserStatus::Active
@@ -49,10 +49,13 @@ impl Planner<'_> {
         if removed {
             // C11: deactivation keeps what a user has, removal clears it.
             self.forget(&EntityKey::User(patch.id.clone()), None);
-        } else {
-            self.claim_of_user(patch);
+            return Ok(());
         }
-        Ok(())
+        self.claim_of_user(patch);
+        if patch.teams.is_none() && patch.permission_sets.is_none() {
+            return Ok(());
+        }
+        self.within_memberships(&patch.id, ["user.teams", "user.permission_sets"])
     }
 
     pub(super) fn delete_user(&mut self, id: &Id) {
@@ -72,18 +75,16 @@ impl Planner<'_> {
                     .invalid("user.seats", format!("the catalog has no seat `{seat}`")));
             }
         }
-        self.overlay.within(
-            patch.teams.as_ref().map_or(0, BTreeSet::len),
-            TEAMS_OF_USER_MAX,
-            "user.teams",
-            "additional teams of one user",
-        )?;
-        self.overlay.within(
-            patch.permission_sets.as_ref().map_or(0, BTreeSet::len),
-            PERMISSION_SETS_OF_USER_MAX,
-            "user.permission_sets",
-            "permission sets of one user",
-        )
+        match patch
+            .email
+            .iter()
+            .flatten()
+            .next()
+            .map(|email| check_email(email))
+        {
+            Some(Err(problem)) => Err(self.overlay.invalid("user.email", problem.to_string())),
+            Some(Ok(())) | None => Ok(()),
+        }
     }
 
     fn claim_of_user(&mut self, patch: &UserPatch) {
@@ -120,6 +121,9 @@ fn apply_patch(user: &mut User, patch: &UserPatch) {
     }
     if let Some(person) = &patch.person {
         user.person.clone_from(person);
+    }
+    if let Some(email) = &patch.email {
+        user.email.clone_from(email);
     }
     if let Some(partner) = &patch.partner {
         user.partner.clone_from(partner);

@@ -41,6 +41,7 @@ pub(super) fn upserts(document: &Document) -> Result<Vec<At<Change>>, DocumentEr
     }
     for user in &parts.users {
         changes.push(user.id.place, put_user(user));
+        changes.memberships(user);
         let holder = GrantHolder::User(user.id.value.clone());
         changes.grants(&holder, user.grants.as_deref());
     }
@@ -145,6 +146,18 @@ impl Changes {
         }
     }
 
+    fn memberships(&mut self, user: &UserPart) {
+        for At { value, place } in user.memberships.iter().flatten() {
+            self.push(
+                *place,
+                Change::PutMembership {
+                    user: user.id.value.clone(),
+                    membership: value.clone(),
+                },
+            );
+        }
+    }
+
     fn object_grants(&mut self, user: &UserPart) {
         for At {
             value: grant,
@@ -195,6 +208,7 @@ fn put_user(user: &UserPart) -> Change {
         teams: user.teams.as_deref().map(|teams| part::set(Some(teams))),
         seats: user.seats.clone(),
         person: user.person.clone(),
+        email: user.email.clone(),
         partner: user.partner.clone(),
         permission_sets: user
             .permission_sets
@@ -244,7 +258,7 @@ impl Removal {
     }
 }
 
-/// Whether the document gives a list of grants, members or assignments as empty: then what it
+/// Whether the document gives a list of grants, memberships, members or assignments as empty: then what it
 /// removes depends on what is there.
 pub(super) fn empties(document: &Document) -> bool {
     let parts = &document.parts;
@@ -254,7 +268,9 @@ pub(super) fn empties(document: &Document) -> bool {
         .iter()
         .any(|set| emptied.covers(set.grants.as_deref()))
         || parts.users.iter().any(|user| {
-            emptied.covers(user.grants.as_deref()) || emptied.covers(user.object_grants.as_deref())
+            emptied.covers(user.grants.as_deref())
+                || emptied.covers(user.memberships.as_deref())
+                || emptied.covers(user.object_grants.as_deref())
         })
         || parts
             .access_groups
@@ -409,6 +425,7 @@ fn prune_user(user: &User, listed: &UserPart, removal: Removal, changes: &mut Ve
         removal,
         changes,
     );
+    prune_memberships(user, listed, removal, changes);
     if !removal.covers(listed.object_grants.as_deref()) {
         return;
     }
@@ -427,6 +444,23 @@ fn prune_user(user: &User, listed: &UserPart, removal: Removal, changes: &mut Ve
                 grant: None,
             });
         }
+    }
+}
+
+fn prune_memberships(user: &User, listed: &UserPart, removal: Removal, changes: &mut Vec<Change>) {
+    if !removal.covers(listed.memberships.as_deref()) {
+        return;
+    }
+    for stored in &user.memberships {
+        let mut named = listed.memberships.iter().flatten();
+        if named.any(|at| at.value.is_of(&stored.of, &stored.provenance)) {
+            continue;
+        }
+        changes.push(Change::DeleteMembership {
+            user: user.id.clone(),
+            of: stored.of.clone(),
+            provenance: stored.provenance.clone(),
+        });
     }
 }
 

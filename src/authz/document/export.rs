@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use crate::authz::catalog::{Catalog, CatalogError};
 use crate::authz::model::{
-    AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level,
+    AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level, Membership,
     ObjectGrant, PartnerProgram, PermissionKey, PermissionSet, Principal, Provenance, Resource,
     ResourceKey, Segment, Settings, Team, User,
 };
@@ -278,6 +278,9 @@ fn write_user(out: &mut String, user: &User) {
     if let Some(person) = &user.person {
         field("person", &plain_or_quoted(person.as_str()));
     }
+    if let Some(email) = &user.email {
+        field("email", &plain_or_quoted(email));
+    }
     if let Some(partner) = &user.partner {
         let fields = [
             ("account", plain_or_quoted(partner.account.as_str())),
@@ -290,6 +293,12 @@ fn write_user(out: &mut String, user: &User) {
     if !user.permission_sets.is_empty() {
         field("permission_sets", &ids(&user.permission_sets));
     }
+    if !user.memberships.is_empty() {
+        out.push_str("    memberships:\n");
+    }
+    for held in &user.memberships {
+        let _ = writeln!(out, "      - {}", membership(held));
+    }
     write_grants(out, &user.grants);
     if !user.object_grants.is_empty() {
         out.push_str("    object_grants:\n");
@@ -297,6 +306,15 @@ fn write_user(out: &mut String, user: &User) {
     for grant in &user.object_grants {
         let _ = writeln!(out, "      - {}", object_grant(grant));
     }
+}
+
+fn membership(held: &Membership) -> String {
+    let mut fields = vec![(held.of.kind(), plain_or_quoted(held.of.id().as_str()))];
+    fields.extend(held.expires_at.map(|time| ("expires_at", time.to_string())));
+    fields.extend(provenance_field(&held.provenance));
+    let granted_by = held.granted_by.iter();
+    fields.extend(granted_by.map(|by| ("granted_by", plain_or_quoted(by.as_str()))));
+    flow_map(fields)
 }
 
 fn object_grant(grant: &ObjectGrant) -> String {

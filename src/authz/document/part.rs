@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::authz::model::{
-    AccessGroup, Assignment, Attributes, Grant, Id, ObjectGrant, PartitionMode, Partner,
-    PartnerProgram, PermissionKey, PermissionSet, Principal, Resource, ResourceKey, Segment,
-    Settings, Team, UnpartitionedDefault, User, UserKind, UserStatus,
+    AccessGroup, Assignment, Attributes, Grant, Id, Membership, ObjectGrant, PartitionMode,
+    Partner, PartnerProgram, PermissionKey, PermissionSet, Principal, Resource, ResourceKey,
+    Segment, Settings, Team, UnpartitionedDefault, User, UserKind, UserStatus,
 };
 use crate::authz::yaml::{At, Place};
 
@@ -123,8 +123,10 @@ pub(super) struct UserPart {
     pub teams: Option<Vec<At<Id>>>,
     pub seats: Option<BTreeSet<Id>>,
     pub person: Option<Option<Id>>,
+    pub email: Option<Option<String>>,
     pub partner: Option<Option<Partner>>,
     pub permission_sets: Option<Vec<At<Id>>>,
+    pub memberships: Option<Vec<At<Membership>>>,
     pub grants: Option<Vec<KeyGrants>>,
     pub object_grants: Option<Vec<At<ObjectGrant>>>,
 }
@@ -140,8 +142,10 @@ impl UserPart {
         replace(&mut self.teams, given.teams.as_ref());
         replace(&mut self.seats, given.seats.as_ref());
         replace(&mut self.person, given.person.as_ref());
+        replace(&mut self.email, given.email.as_ref());
         replace(&mut self.partner, given.partner.as_ref());
         replace(&mut self.permission_sets, given.permission_sets.as_ref());
+        replace(&mut self.memberships, given.memberships.as_ref());
         replace(&mut self.grants, given.grants.as_ref());
         replace(&mut self.object_grants, given.object_grants.as_ref());
     }
@@ -158,8 +162,10 @@ impl UserPart {
             teams: set(self.teams.as_deref()),
             seats: self.seats.clone().unwrap_or_default(),
             person: self.person.clone().flatten(),
+            email: self.email.clone().flatten(),
             partner: self.partner.clone().flatten(),
             permission_sets: set(self.permission_sets.as_deref()),
+            memberships: set(self.memberships.as_deref()),
             grants: flat(self.grants.as_deref()),
             object_grants: set(self.object_grants.as_deref()),
             ..new

@@ -25,6 +25,7 @@ use crate::authz::model::{
 use crate::authz::yaml::{At, Entries, Field, Form, Place, one_line, shown};
 
 mod grants;
+mod memberships;
 
 type Read<T> = Result<T, DocumentError>;
 
@@ -317,8 +318,10 @@ impl Reader<'_> {
             teams: listed(&source.teams, |team| at_id(team, "teams"))?,
             seats: seats.map(|seats| seats.into_iter().collect()),
             person: optional(&source.person, |person| id(person, "person"))?,
+            email: optional(&source.email, memberships::email)?,
             partner: optional(&source.partner, partner)?,
             permission_sets: listed(&source.permission_sets, |set| at_id(set, "permission_sets"))?,
+            memberships: memberships::memberships(&source.memberships)?,
             grants: self.grants(&source.grants)?,
             object_grants: self.object_grants(&source.object_grants)?,
         })

@@ -7,7 +7,8 @@ use super::{Document, DocumentError};
 use crate::authz::catalog::Catalog;
 use crate::authz::change::SEGMENT_WHEN_BYTES_MAX;
 use crate::authz::model::{
-    Account, Assignment, Id, PartnerProgram, Principal, ResourceKey, Settings,
+    Account, Assignment, Id, Membership, MembershipOf, PartnerProgram, Principal, ResourceKey,
+    Settings,
 };
 use crate::authz::yaml::{At, Place};
 
@@ -175,6 +176,17 @@ impl<'p> Known<'p> {
         met_or_dangling(met, at.place, "permission set", &at.value)
     }
 
+    fn membership(&self, membership: &At<Membership>) -> Result<(), DocumentError> {
+        let at = At {
+            value: membership.value.of.id().clone(),
+            place: membership.place,
+        };
+        match membership.value.of {
+            MembershipOf::Team(_) => self.team(&at),
+            MembershipOf::PermissionSet(_) => self.permission_set(&at),
+        }
+    }
+
     fn principal(&self, principal: &Principal, place: Place) -> Result<(), DocumentError> {
         let id = |id: &Id| At {
             value: id.clone(),
@@ -208,6 +220,10 @@ impl<'p> Known<'p> {
                 .iter()
                 .flatten()
                 .try_for_each(|set| self.permission_set(set))?;
+            user.memberships
+                .iter()
+                .flatten()
+                .try_for_each(|membership| self.membership(membership))?;
             user.object_grants
                 .iter()
                 .flatten()

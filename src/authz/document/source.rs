@@ -100,9 +100,13 @@ pub(super) struct UserSource {
     #[serde(default)]
     pub person: Field<At<String>>,
     #[serde(default)]
+    pub email: Field<At<String>>,
+    #[serde(default)]
     pub partner: Field<PartnerSource>,
     #[serde(default)]
     pub permission_sets: Field<Vec<At<String>>>,
+    #[serde(default)]
+    pub memberships: Field<Vec<At<MembershipSource>>>,
     #[serde(default)]
     pub grants: Field<GrantsSource>,
     #[serde(default)]
@@ -116,6 +120,16 @@ pub(super) struct PartnerSource {
     pub user: At<String>,
     pub role: PartnerRole,
     pub partnership: Option<Partnership>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MembershipSource {
+    pub team: Option<At<String>>,
+    pub permission_set: Option<At<String>>,
+    pub expires_at: Option<At<String>>,
+    pub provenance: Option<At<String>>,
+    pub granted_by: Option<At<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,11 +1,13 @@
 //! The links between a user and a resource, by name.
 
 use super::{PathElement, Question};
-use crate::authz::access_set::{Gate, Liveness, Via, Wall, liveness};
+use crate::authz::access_set::{Gate, Liveness, Via, Wall, held_until, liveness};
 use crate::authz::catalog::ActionSet;
 use crate::authz::decision::ReasonCode;
-use crate::authz::graph::{AssignmentFact, CompiledGrant, CompiledObjectGrant, CompiledUser};
-use crate::authz::model::{Id, Level, PrincipalKind, Timestamp};
+use crate::authz::graph::{
+    AssignmentFact, CompiledGrant, CompiledObjectGrant, CompiledUser, Holding,
+};
+use crate::authz::model::{Id, Level, MembershipOf, PrincipalKind, Timestamp};
 
 impl Question<'_> {
     pub(super) fn allow_path(&self) -> Vec<PathElement> {
@@ -39,7 +41,7 @@ impl Question<'_> {
         path.extend(
             self.set
                 .counting_grants()
-                .map(|(set, grant)| self.grant_element(set, grant)),
+                .flat_map(|(holding, grant)| self.grant_elements(holding, grant)),
         );
         let Some((id, facts)) = &self.resource else {
             return path;
@@ -55,6 +57,7 @@ impl Question<'_> {
         ) {
             return path;
         }
+        path.extend(self.ended_team_elements());
         path.extend(
             facts
                 .owners
@@ -85,7 +88,12 @@ impl Question<'_> {
             };
         };
         fields.push(("status", user.user.status.to_string()));
-        let teams: Vec<&str> = user.user.all_teams().map(Id::as_str).collect();
+        let mut teams: Vec<&str> = Vec::new();
+        for team in user.user.teams_at(self.set.at).map(Id::as_str) {
+            if !teams.contains(&team) {
+                teams.push(team);
+            }
+        }
         let teams = if teams.is_empty() {
             "no team".to_owned()
         } else {
@@ -120,7 +128,7 @@ impl Question<'_> {
                 "is a partner admin, who holds the reserved action",
             )];
         }
-        self.best_grant().into_iter().collect()
+        self.best_grant()
     }
 
     fn always_element(&self) -> PathElement {
@@ -138,18 +146,95 @@ impl Question<'_> {
 
     /// The highest of the live grants that count: at the level that the decision reports, but for
     /// what passes at EVERYTHING whatever the grant's level (a holder, an always-allowed action).
-    fn best_grant(&self) -> Option<PathElement> {
+    fn best_grant(&self) -> Vec<PathElement> {
         let at_any_level = self.set.gate == Gate::Holder || self.set.rule.always;
         self.set
             .counting_grants()
-            .filter(|(_, grant)| self.is_live(grant.not_before, grant.expires_at))
+            .filter(|(holding, grant)| self.is_live(grant.not_before, held_until(holding, grant)))
             .filter(|(_, grant)| {
                 at_any_level
                     || (grant.level == self.decision.level
                         && grant.include_unassigned >= self.decision.include_unassigned)
             })
             .max_by_key(|(_, grant)| (grant.level, grant.include_unassigned))
-            .map(|(set, grant)| self.grant_element(set, grant))
+            .map(|(holding, grant)| self.grant_elements(holding, grant))
+            .unwrap_or_default()
+    }
+
+    /// A grant behind the membership by which the user holds its set, if it is one.
+    fn grant_elements(&self, holding: &Holding, grant: &CompiledGrant) -> Vec<PathElement> {
+        let set = holding.set.as_ref();
+        let membership = set.and_then(|set| {
+            let plain = |user: &CompiledUser| user.user.permission_sets.contains(set);
+            match self.compiled_user().is_some_and(plain) {
+                true => None,
+                false => self.membership_element(&MembershipOf::PermissionSet(set.clone())),
+            }
+        });
+        membership
+            .into_iter()
+            .chain([self.grant_element(set, grant)])
+            .collect()
+    }
+
+    /// Of the user's memberships of a team or set the one that lasts longest.
+    fn membership_element(&self, of: &MembershipOf) -> Option<PathElement> {
+        let user = self.compiled_user()?;
+        let memberships = user.user.memberships.iter();
+        let lasting = memberships
+            .filter(|membership| membership.of == *of)
+            .max_by_key(|membership| (membership.expires_at.is_none(), membership.expires_at))?;
+        let (verb, what) = match (of, lasting.is_live(self.set.at)) {
+            (MembershipOf::Team(_), true) => ("is in", "team"),
+            (MembershipOf::Team(_), false) => ("was in", "team"),
+            (MembershipOf::PermissionSet(_), true) => ("holds", "permission set"),
+            (MembershipOf::PermissionSet(_), false) => ("held", "permission set"),
+        };
+        let provenance = lasting.provenance.to_string();
+        let mut text = format!("`{}` {verb} {what} `{}` ({provenance})", self.user, of.id());
+        let mut fields = vec![(of.kind(), of.id().to_string()), ("provenance", provenance)];
+        self.add_terms(
+            &mut text,
+            &mut fields,
+            None,
+            lasting.expires_at,
+            lasting.granted_by.as_ref(),
+        );
+        Some(PathElement {
+            kind: "membership",
+            text,
+            fields,
+        })
+    }
+
+    /// The membership by which the user is in a team, where it is not a main or additional one.
+    fn team_membership(&self, team: &Id) -> Option<PathElement> {
+        let user = &self.compiled_user()?.user;
+        match user.all_teams().any(|plain| plain == team) {
+            true => None,
+            false => self.membership_element(&MembershipOf::Team(team.clone())),
+        }
+    }
+
+    /// Teams that the user has left because a membership ended.
+    fn ended_team_elements(&self) -> Vec<PathElement> {
+        let Some(user) = self.compiled_user() else {
+            return Vec::new();
+        };
+        let mut ended: Vec<&MembershipOf> = Vec::new();
+        for membership in &user.user.memberships {
+            let MembershipOf::Team(team) = &membership.of else {
+                continue;
+            };
+            let left = user.user.teams_at(self.set.at).all(|other| other != team);
+            if left && !ended.contains(&&membership.of) {
+                ended.push(&membership.of);
+            }
+        }
+        let elements = ended.into_iter();
+        elements
+            .filter_map(|of| self.membership_element(of))
+            .collect()
     }
 
     /// How the resource is linked to the user, for a code of step 8.
@@ -240,14 +325,13 @@ impl Question<'_> {
             .filter_map(|owner| directory.user_by_number(*owner))
         {
             if let Some(team) = owner
-                .teams
-                .iter()
-                .find(|team| self.set.via(user, **team) == Some(via))
+                .teams(self.set.at)
+                .find(|team| self.set.via(user, *team) == Some(via))
             {
                 return self
                     .owner_element(owner.number)
                     .into_iter()
-                    .chain(self.team_chain(user, *team))
+                    .chain(self.team_chain(user, team))
                     .collect();
             }
         }
@@ -255,13 +339,28 @@ impl Question<'_> {
     }
 
     /// From a team of the user down to the team that the resource belongs to.
-    fn team_chain(&self, user: &CompiledUser, team: u32) -> Option<PathElement> {
+    /// Behind it the membership of the topmost, if it is one.
+    fn team_chain(&self, user: &CompiledUser, team: u32) -> Vec<PathElement> {
+        let Some(chain) = self.chain_down_to(user, team) else {
+            return Vec::new();
+        };
+        let membership = chain.first().and_then(|top| self.team_membership(top));
+        let text = chain.iter().map(Id::as_str).collect::<Vec<_>>().join(" > ");
+        let chain = PathElement {
+            kind: "team_chain",
+            text: format!("`{}` is in team {text}", self.user),
+            fields: vec![("teams", text)],
+        };
+        [chain].into_iter().chain(membership).collect()
+    }
+
+    fn chain_down_to(&self, user: &CompiledUser, team: u32) -> Option<Vec<Id>> {
         let graph = self.set.graph;
         let mut chain = vec![graph.names.teams.name(team)?.clone()];
         let mut number = team;
         // A planted cycle can't make this endless: a chain is no longer than there are teams.
         for _ in 0..graph.names.teams.len() {
-            if user.is_member(number) {
+            if user.is_member(number, self.set.at) {
                 break;
             }
             let Some(parent) = graph
@@ -274,12 +373,7 @@ impl Question<'_> {
             chain.push(parent);
         }
         chain.reverse();
-        let text = chain.iter().map(Id::as_str).collect::<Vec<_>>().join(" > ");
-        Some(PathElement {
-            kind: "team_chain",
-            text: format!("`{}` is in team {text}", self.user),
-            fields: vec![("teams", text)],
-        })
+        Some(chain)
     }
 
     fn group_element(

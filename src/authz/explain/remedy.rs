@@ -1,7 +1,7 @@
 //! What would mend a denial, at the step that failed.
 
 use super::Question;
-use crate::authz::access_set::Wall;
+use crate::authz::access_set::{Wall, held_until};
 use crate::authz::catalog::{ActionSet, SeatSet, TypeIx};
 use crate::authz::decision::ReasonCode;
 use crate::authz::model::{Id, Level, PrincipalKind};
@@ -117,7 +117,7 @@ impl Question<'_> {
     fn assignment_remedy(&self, resource: &str) -> String {
         let has_team = self
             .compiled_user()
-            .is_some_and(|user| !user.teams.is_empty());
+            .is_some_and(|user| user.teams(self.set.at).next().is_some());
         let team = if has_team && self.reaches_teams() {
             " or a team of theirs"
         } else {
@@ -181,10 +181,8 @@ impl Question<'_> {
         let expired: Vec<String> = self
             .set
             .counting_grants()
-            .filter(|(_, grant)| {
-                grant
-                    .expires_at
-                    .is_some_and(|expires_at| expires_at <= self.set.at)
+            .filter(|(holding, grant)| {
+                held_until(holding, grant).is_some_and(|expires_at| expires_at <= self.set.at)
             })
             .map(|(_, grant)| grant.grant.key.to_string())
             .chain(self.expired_object_grants())

@@ -9,11 +9,12 @@ use smallvec::SmallVec;
 use super::GraphError;
 use super::names::Names;
 use super::teams::{Reach, TeamTree};
+use super::timed::TimedTeams;
 use crate::authz::catalog::{ActionSet, Catalog, Plan, SeatSet, TypeIx};
 use crate::authz::model::{
     AccessGroup, Account, DEFAULT_KEY, Entity, EntityChange, EntityKey, Grant, Id, Level,
-    ObjectGrant, PartitionMode, PermissionSet, PrincipalKind, Segment, Team, Timestamp,
-    UnpartitionedDefault, User,
+    MembershipOf, ObjectGrant, PartitionMode, PermissionSet, PrincipalKind, Segment, Team,
+    Timestamp, UnpartitionedDefault, User,
 };
 
 /// The entities as they are stored, in id byte order.
@@ -75,6 +76,8 @@ pub(in crate::authz) struct Directory {
     /// By [`TypeIx`].
     modes: Vec<TypeMode>,
     sets: HashMap<Id, Arc<GrantTable>>,
+    /// Whether anybody is, or was at an earlier revision, in a team for a time.
+    pub(in crate::authz) has_timed_teams: bool,
     pub(super) anomalies: Vec<String>,
 }
 
@@ -92,9 +95,11 @@ pub(in crate::authz) struct CompiledUser {
     pub(in crate::authz) user: Arc<User>,
     pub(in crate::authz) number: u32,
     pub(in crate::authz) seats: SeatSet,
-    /// Main and additional teams, sorted numbers.
-    pub(in crate::authz) teams: SmallVec<[u32; 4]>,
-    pub(in crate::authz) reach: Reach,
+    /// The teams that the user is in for good, sorted numbers.
+    teams: SmallVec<[u32; 4]>,
+    reach: Reach,
+    /// The teams that the user is in for a time.
+    timed: Option<Box<TimedTeams>>,
     pub(in crate::authz) holdings: SmallVec<[Holding; 2]>,
     object_grants: HashMap<TypeIx, HashMap<Id, Vec<CompiledObjectGrant>>>,
 }
@@ -103,6 +108,8 @@ pub(in crate::authz) struct CompiledUser {
 #[derive(Debug, Clone)]
 pub(in crate::authz) struct Holding {
     pub(in crate::authz) set: Option<Id>,
+    /// When the user stops holding the set; `None`: never.
+    pub(in crate::authz) until: Option<Timestamp>,
     pub(in crate::authz) table: Arc<GrantTable>,
 }
 
@@ -204,19 +211,57 @@ impl CompiledUser {
             .flat_map(|(id, grants)| grants.iter().map(move |grant| (id, grant)))
     }
 
-    pub(in crate::authz) fn is_member(&self, team: u32) -> bool {
+    pub(in crate::authz) fn is_member(&self, team: u32, at: Timestamp) -> bool {
+        let timed = self.timed.as_ref();
         self.teams.binary_search(&team).is_ok()
+            || timed.is_some_and(|timed| timed.contain(team, at))
+    }
+
+    /// Whether a team is one of the user's, or below one where the plan has nested teams.
+    pub(in crate::authz) fn reaches(&self, tree: &TeamTree, team: u32, at: Timestamp) -> bool {
+        let Some((position, _)) = tree.span(team) else {
+            return false;
+        };
+        let timed = self.timed.as_ref();
+        self.reach.contains(position) || timed.is_some_and(|timed| timed.reach(position, at))
+    }
+
+    /// Numbers of the user's teams.
+    pub(in crate::authz) fn teams(&self, at: Timestamp) -> impl Iterator<Item = u32> {
+        let timed = self.timed.iter().flat_map(move |timed| timed.live(at));
+        self.teams.iter().copied().chain(timed)
+    }
+
+    /// Numbers of all teams in reach; one may come twice.
+    pub(in crate::authz) fn teams_in_reach<'a>(
+        &'a self,
+        tree: &'a TeamTree,
+        at: Timestamp,
+    ) -> impl Iterator<Item = u32> + 'a {
+        let timed = self.timed.iter().flat_map(move |timed| timed.stretches(at));
+        let intervals = self.reach.intervals().chain(timed);
+        intervals.flat_map(|(start, end)| tree.teams_between(start, end))
+    }
+
+    /// The next moment at which the user leaves a team.
+    pub(in crate::authz) fn next_leave(&self, at: Timestamp) -> Option<Timestamp> {
+        self.timed.as_ref()?.next_end(at)
     }
 }
 
 impl CompiledGroup {
     /// The masks of this user in the group, directly and by teams in reach: `None` if the user is
     /// no member at all.
-    pub(in crate::authz) fn mask(&self, user: &CompiledUser, tree: &TeamTree) -> Option<ActionSet> {
+    pub(in crate::authz) fn mask(
+        &self,
+        user: &CompiledUser,
+        tree: &TeamTree,
+        at: Timestamp,
+    ) -> Option<ActionSet> {
         let own = self.users.get(&user.number).copied();
         self.teams
             .iter()
-            .filter(|(team, _)| tree.in_reach(&user.reach, *team))
+            .filter(|(team, _)| user.reaches(tree, *team, at))
             .map(|(_, mask)| *mask)
             .chain(own)
             .reduce(ActionSet::union)
@@ -273,6 +318,7 @@ impl Directory {
             groups: Vec::new(),
             modes,
             sets,
+            has_timed_teams: false,
             anomalies,
             entities: Entities::default(),
         };
@@ -329,35 +375,12 @@ impl Directory {
 
     fn compile_user(&mut self, user: &Arc<User>, names: &mut Names) {
         let number = names.user(&user.id);
-        let mut teams: SmallVec<[u32; 4]> = user.all_teams().map(|team| names.team(team)).collect();
-        teams.sort_unstable();
-        teams.dedup();
-        let nested = self.plan().nested_teams;
-        let mut holdings: SmallVec<[Holding; 2]> = SmallVec::new();
         let holder = format!("user `{}`", user.id);
-        if !user.grants.is_empty() {
-            let table = GrantTable::compile(
-                user.grants.iter(),
-                &self.catalog,
-                &holder,
-                &mut self.anomalies,
-            );
-            holdings.push(Holding {
-                set: None,
-                table: Arc::new(table),
-            });
-        }
-        for set in &user.permission_sets {
-            match self.sets.get(set) {
-                Some(table) => holdings.push(Holding {
-                    set: Some(set.clone()),
-                    table: Arc::clone(table),
-                }),
-                None => self.anomalies.push(format!(
-                    "{holder} holds the permission set `{set}`, which does not exist"
-                )),
-            }
-        }
+        let (teams, timed) = compile_teams(user, names);
+        let nested = self.plan().nested_teams;
+        let timed = TimedTeams::new(timed, &self.tree, nested);
+        self.has_timed_teams |= timed.is_some();
+        let holdings = self.compile_holdings(user, &holder);
         let mut seats = SeatSet::EMPTY;
         for seat in &user.seats {
             match self.catalog.seat_ix(seat.as_str()) {
@@ -374,10 +397,43 @@ impl Directory {
             seats,
             reach: self.tree.reach(&teams, nested),
             teams,
+            timed,
             holdings,
             object_grants,
         };
         *slot(&mut self.people, number) = Some(Arc::new(compiled));
+    }
+
+    /// What the user is granted directly, and each permission set with the time for which the user
+    /// holds it.
+    fn compile_holdings(&mut self, user: &User, holder: &str) -> SmallVec<[Holding; 2]> {
+        let mut holdings: SmallVec<[Holding; 2]> = SmallVec::new();
+        if !user.grants.is_empty() {
+            let table = GrantTable::compile(
+                user.grants.iter(),
+                &self.catalog,
+                holder,
+                &mut self.anomalies,
+            );
+            holdings.push(Holding {
+                set: None,
+                until: None,
+                table: Arc::new(table),
+            });
+        }
+        for (set, until) in sets_held(user) {
+            match self.sets.get(set) {
+                Some(table) => holdings.push(Holding {
+                    set: Some(set.clone()),
+                    until,
+                    table: Arc::clone(table),
+                }),
+                None => self.anomalies.push(format!(
+                    "{holder} holds the permission set `{set}`, which does not exist"
+                )),
+            }
+        }
+        holdings
     }
 
     fn compile_object_grants(
@@ -468,7 +524,7 @@ impl Directory {
             .entities
             .users
             .values()
-            .map(|user| user.grants.len() + user.object_grants.len())
+            .map(|user| user.grants.len() + user.object_grants.len() + user.memberships.len())
             .sum();
         let set_grants: usize = self
             .entities
@@ -485,6 +541,43 @@ impl Directory {
         let others = self.entities.teams.len() + self.entities.segments.len() + members;
         self.entities.users.len() * USER + (grants + set_grants) * GRANT + others * OTHER
     }
+}
+
+/// The teams that the user is in for good, sorted, and those for a time with their ends.
+fn compile_teams(user: &User, names: &mut Names) -> (SmallVec<[u32; 4]>, Vec<(u32, Timestamp)>) {
+    let mut teams: SmallVec<[u32; 4]> = user.all_teams().map(|team| names.team(team)).collect();
+    let mut timed = Vec::new();
+    for membership in &user.memberships {
+        let MembershipOf::Team(team) = &membership.of else {
+            continue;
+        };
+        match membership.expires_at {
+            Some(expires_at) => timed.push((names.team(team), expires_at)),
+            None => teams.push(names.team(team)),
+        }
+    }
+    teams.sort_unstable();
+    teams.dedup();
+    timed.retain(|(team, _)| teams.binary_search(team).is_err());
+    (teams, timed)
+}
+
+/// Each permission set that the user holds, once, with the end of the longest holding of it.
+fn sets_held(user: &User) -> BTreeMap<&Id, Option<Timestamp>> {
+    let mut held: BTreeMap<&Id, Option<Timestamp>> = BTreeMap::new();
+    for membership in &user.memberships {
+        let MembershipOf::PermissionSet(set) = &membership.of else {
+            continue;
+        };
+        held.entry(set)
+            .and_modify(|until| {
+                let both = until.zip(membership.expires_at);
+                *until = both.map(|(one, other)| one.max(other));
+            })
+            .or_insert(membership.expires_at);
+    }
+    held.extend(user.permission_sets.iter().map(|set| (set, None)));
+    held
 }
 
 fn type_mode(account: &Account, resource_type: &Id) -> TypeMode {

@@ -20,7 +20,7 @@ pub(in crate::authz) struct TeamTree {
 
 /// The teams that a user reaches, as sorted disjoint intervals of positions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::authz) struct Reach(SmallVec<[(u32, u32); 2]>);
+pub(super) struct Reach(SmallVec<[(u32, u32); 2]>);
 
 impl TeamTree {
     /// Positions every team. Teams that no root leads to (a cycle that was planted by SQL, and
@@ -126,31 +126,23 @@ impl TeamTree {
         Reach(merged)
     }
 
-    pub(in crate::authz) fn in_reach(&self, reach: &Reach, team: u32) -> bool {
-        let Some((position, _)) = self.span(team) else {
-            return false;
-        };
-        let after = reach.0.partition_point(|(start, _)| *start <= position);
+    /// Numbers of the teams at positions from `start` until before `end`.
+    pub(super) fn teams_between(&self, start: u32, end: u32) -> impl Iterator<Item = u32> {
+        let teams = self.order.get(start as usize..end as usize);
+        teams.into_iter().flatten().copied()
+    }
+}
+
+impl Reach {
+    pub(super) fn contains(&self, position: u32) -> bool {
+        let after = self.0.partition_point(|(start, _)| *start <= position);
         after
             .checked_sub(1)
-            .and_then(|at| reach.0.get(at))
+            .and_then(|at| self.0.get(at))
             .is_some_and(|(_, end)| position < *end)
     }
 
-    /// Numbers of all teams in reach.
-    pub(in crate::authz) fn teams_in<'a>(
-        &'a self,
-        reach: &'a Reach,
-    ) -> impl Iterator<Item = u32> + 'a {
-        reach
-            .0
-            .iter()
-            .flat_map(|(start, end)| {
-                self.order
-                    .get(*start as usize..*end as usize)
-                    .into_iter()
-                    .flatten()
-            })
-            .copied()
+    pub(super) fn intervals(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.0.iter().copied()
     }
 }

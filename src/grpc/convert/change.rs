@@ -11,8 +11,8 @@ use crate::authz::change::{
     AccountPatch, Change, GrantHolder, ResourcePatch, SegmentPatch, TeamPatch, UserPatch,
 };
 use crate::authz::model::{
-    Attributes, Grant, Id, Level, ObjectGrant, Partner, PartnerRole, Partnership, PermissionKey,
-    Principal, Provenance, ResourceKey, UserKind, UserStatus,
+    Attributes, Grant, Id, Level, Membership, MembershipOf, ObjectGrant, Partner, PartnerRole,
+    Partnership, PermissionKey, Principal, Provenance, ResourceKey, UserKind, UserStatus,
 };
 use crate::grpc::status::Failure;
 use crate::grpc::wire;
@@ -51,6 +51,10 @@ pub fn change_from_wire(change: wire::Change, path: Path<'_>) -> Result<Change, 
         WireChange::SetGrants(grants) => set_grants(&grants, &path.field("set_grants"))?,
         WireChange::SetObjectGrant(grant) => {
             set_object_grant(&grant, &path.field("set_object_grant"))?
+        }
+        WireChange::PutMembership(put) => put_membership(&put, &path.field("put_membership"))?,
+        WireChange::DeleteMembership(membership) => {
+            delete_membership(&membership, &path.field("delete_membership"))?
         }
         WireChange::PutAccessGroup(group) => {
             Change::PutAccessGroup(id(&group, path.field("put_access_group"))?)
@@ -205,6 +209,11 @@ fn user_patch(patch: &wire::UserPatch, path: &Path<'_>) -> Result<UserPatch, Fai
         teams: id_set(patch.teams.as_ref(), &path.field("teams"))?,
         seats: id_set(patch.seats.as_ref(), &path.field("seats"))?,
         person: emptiable(patch.person.as_deref(), path.field("person"))?,
+        // A form that is none is refused where the change is planned, which names the field too.
+        email: patch
+            .email
+            .as_ref()
+            .map(|email| (!email.is_empty()).then(|| email.clone())),
         partner,
         permission_sets: id_set(
             patch.permission_sets.as_ref(),
@@ -318,6 +327,50 @@ fn set_object_grant(change: &wire::SetObjectGrant, path: &Path<'_>) -> Result<Ch
         action,
         provenance,
         grant,
+    })
+}
+
+fn put_membership(change: &wire::PutMembership, path: &Path<'_>) -> Result<Change, Failure> {
+    use wire::membership::Of;
+    let user = id(&change.user_id, path.field("user_id"))?;
+    let path = path.field("membership");
+    let Some(membership) = &change.membership else {
+        return Err(Failure::invalid(path, "a membership is required"));
+    };
+    let of = match &membership.of {
+        Some(Of::TeamId(team)) => MembershipOf::Team(id(team, path.field("team_id"))?),
+        Some(Of::PermissionSetId(set)) => {
+            MembershipOf::PermissionSet(id(set, path.field("permission_set_id"))?)
+        }
+        None => return Err(Failure::invalid(path, OF_WHAT)),
+    };
+    Ok(Change::PutMembership {
+        user,
+        membership: Membership {
+            of,
+            provenance: provenance(&membership.provenance, path.field("provenance"))?,
+            expires_at: optional_time(membership.expires_at.as_ref(), path.field("expires_at"))?,
+            granted_by: optional_id(&membership.granted_by, path.field("granted_by"))?,
+        },
+    })
+}
+
+const OF_WHAT: &str =
+    "a membership is of a team or a permission set: set team_id or permission_set_id";
+
+fn delete_membership(change: &wire::DeleteMembership, path: &Path<'_>) -> Result<Change, Failure> {
+    use wire::delete_membership::Of;
+    let of = match &change.of {
+        Some(Of::TeamId(team)) => MembershipOf::Team(id(team, path.field("team_id"))?),
+        Some(Of::PermissionSetId(set)) => {
+            MembershipOf::PermissionSet(id(set, path.field("permission_set_id"))?)
+        }
+        None => return Err(Failure::invalid(*path, OF_WHAT)),
+    };
+    Ok(Change::DeleteMembership {
+        user: id(&change.user_id, path.field("user_id"))?,
+        of,
+        provenance: provenance(&change.provenance, path.field("provenance"))?,
     })
 }
 

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::entity::{
-    attributes_to_wire, catalog_to_wire, grant_terms_to_wire, object_grant_terms_to_wire,
-    partition_mode_to_wire, partner_program_to_wire, partner_to_wire, unpartitioned_to_wire,
-    user_kind_to_wire, user_status_to_wire,
+    attributes_to_wire, catalog_to_wire, grant_terms_to_wire, membership_to_wire,
+    object_grant_terms_to_wire, partition_mode_to_wire, partner_program_to_wire, partner_to_wire,
+    unpartitioned_to_wire, user_kind_to_wire, user_status_to_wire,
 };
 use super::principal_to_wire;
 use crate::authz::change::{
     AccountPatch, Change, GrantHolder, ResourcePatch, SegmentPatch, UserPatch,
 };
-use crate::authz::model::{Id, ResourceKey};
+use crate::authz::model::{Id, MembershipOf, ResourceKey};
 use crate::grpc::wire;
 use wire::change::Change as WireChange;
 
@@ -53,6 +53,26 @@ pub fn change_to_wire(change: &Change) -> wire::Change {
             action: action.to_string(),
             provenance: provenance.to_string(),
             terms: grant.as_ref().map(object_grant_terms_to_wire),
+        }),
+        Change::PutMembership { user, membership } => {
+            WireChange::PutMembership(wire::PutMembership {
+                user_id: user.to_string(),
+                membership: Some(membership_to_wire(membership)),
+            })
+        }
+        Change::DeleteMembership {
+            user,
+            of,
+            provenance,
+        } => WireChange::DeleteMembership(wire::DeleteMembership {
+            user_id: user.to_string(),
+            of: Some(match of {
+                MembershipOf::Team(team) => wire::delete_membership::Of::TeamId(team.to_string()),
+                MembershipOf::PermissionSet(set) => {
+                    wire::delete_membership::Of::PermissionSetId(set.to_string())
+                }
+            }),
+            provenance: provenance.to_string(),
         }),
         Change::PutAccessGroup(group) => WireChange::PutAccessGroup(group.to_string()),
         Change::DeleteAccessGroup(group) => WireChange::DeleteAccessGroup(group.to_string()),
@@ -176,6 +196,10 @@ fn user_patch_to_wire(patch: &UserPatch) -> wire::UserPatch {
             .and_then(|partner| partner.as_ref().map(partner_to_wire)),
         clear_partner: patch.partner == Some(None),
         permission_sets: patch.permission_sets.as_ref().map(id_list),
+        email: patch
+            .email
+            .as_ref()
+            .map(|email| email.clone().unwrap_or_default()),
     }
 }
 

@@ -81,9 +81,15 @@ fn put_user(user: User) -> (Vec<Change>, Vec<Change>) {
         teams: Some(user.teams),
         seats: Some(user.seats),
         person: Some(user.person),
+        email: Some(user.email),
         partner: Some(user.partner),
         permission_sets: Some(user.permission_sets),
     }))];
+    let memberships = user.memberships.into_iter();
+    changes.extend(memberships.map(|membership| Change::PutMembership {
+        user: id.clone(),
+        membership,
+    }));
     changes.extend(grants_of(&GrantHolder::User(id.clone()), user.grants));
     let later = user
         .object_grants

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::{Path, id, principal_to_wire, timestamp_to_wire};
 use crate::authz::model::{
     AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, EntityChange, EntityKey,
-    Grant, Id, ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership,
-    PerType, PermissionSet, Resource, Segment, Settings, Team, UnpartitionedDefault, User,
-    UserKind, UserStatus,
+    Grant, Id, Membership, MembershipOf, ObjectGrant, PartitionMode, Partner, PartnerProgram,
+    PartnerRole, Partnership, PerType, PermissionSet, Resource, Segment, Settings, Team,
+    UnpartitionedDefault, User, UserKind, UserStatus,
 };
 use crate::grpc::status::Failure;
 use crate::grpc::wire;
@@ -294,6 +294,19 @@ pub fn partner_to_wire(partner: &Partner) -> wire::Partner {
     }
 }
 
+pub fn membership_to_wire(membership: &Membership) -> wire::Membership {
+    use wire::membership::Of;
+    wire::Membership {
+        of: Some(match &membership.of {
+            MembershipOf::Team(team) => Of::TeamId(team.to_string()),
+            MembershipOf::PermissionSet(set) => Of::PermissionSetId(set.to_string()),
+        }),
+        provenance: membership.provenance.to_string(),
+        expires_at: membership.expires_at.map(timestamp_to_wire),
+        granted_by: text(membership.granted_by.as_ref()),
+    }
+}
+
 pub fn user_to_wire(user: &User) -> wire::User {
     wire::User {
         id: user.id.to_string(),
@@ -314,6 +327,8 @@ pub fn user_to_wire(user: &User) -> wire::User {
             .iter()
             .map(object_grant_to_wire)
             .collect(),
+        memberships: user.memberships.iter().map(membership_to_wire).collect(),
+        email: user.email.clone().unwrap_or_default(),
     }
 }
 

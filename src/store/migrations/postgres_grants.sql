@@ -12,7 +12,7 @@ DECLARE
     role text;
     account_data text := (SELECT string_agg('ambit.' || name, ', ') FROM unnest(ARRAY['account',
         'account_setting', 'team', 'permission_set', 'permission_set_grant', 'app_user', 'user_team',
-        'user_seat', 'user_permission_set', 'user_grant', 'object_grant', 'access_group',
+        'user_seat', 'user_permission_set', 'user_membership', 'user_grant', 'object_grant', 'access_group',
         'access_group_member', 'segment', 'segment_target', 'resource', 'resource_attributes',
         'resource_owner', 'assignment']) AS name);
 BEGIN

@@ -110,7 +110,7 @@ fn gathered(kind: Kind) -> &'static str {
         Kind::User => concat!(
             "json_build_array(e.user_id, e.status, e.kind, e.account_owner, e.super_admin,
                 e.partner_admin, e.main_team, e.person, e.partner_account, e.partner_user,
-                e.partner_role, e.partnership,
+                e.partner_role, e.partnership, e.email,
                 (SELECT coalesce(json_agg(team_id), '[]') FROM ambit.user_team AS t
                     WHERE t.account_id = $1 AND t.user_id = e.user_id),
                 (SELECT coalesce(json_agg(seat), '[]') FROM ambit.user_seat AS s
@@ -118,6 +118,10 @@ fn gathered(kind: Kind) -> &'static str {
                 (SELECT coalesce(json_agg(permission_set_id), '[]')
                     FROM ambit.user_permission_set AS p
                     WHERE p.account_id = $1 AND p.user_id = e.user_id),
+                (SELECT coalesce(json_agg(json_build_array(kind, id, provenance, ",
+            micros!("expires_at"),
+            ", granted_by)), '[]') FROM ambit.user_membership AS m
+                    WHERE m.account_id = $1 AND m.user_id = e.user_id),
                 (SELECT coalesce(json_agg(json_build_array(
                     resource_type, permission, level, include_unassigned, ",
             micros!("not_before"),

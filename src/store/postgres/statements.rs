@@ -85,6 +85,7 @@ fn shape(table: Table) -> Shape {
                 ("partner_user", Text),
                 ("partner_role", Text),
                 ("partnership", Text),
+                ("email", Text),
             ],
             1,
         ),
@@ -120,6 +121,18 @@ fn shape(table: Table) -> Shape {
             "user_permission_set",
             &[("user_id", Text), ("permission_set_id", Text)],
             2,
+        ),
+        Table::UserMembership => (
+            "user_membership",
+            &[
+                ("user_id", Text),
+                ("kind", Text),
+                ("id", Text),
+                ("provenance", Text),
+                ("expires_at", Time),
+                ("granted_by", Text),
+            ],
+            4,
         ),
         Table::UserGrant => ("user_grant", &USER_GRANT, 0),
         Table::AccessGroupMember => (

@@ -106,13 +106,16 @@ fn gathered(kind: Kind) -> &'static str {
         Kind::User => {
             "json_array(e.user_id, e.status, e.kind, e.account_owner, e.super_admin,
                 e.partner_admin, e.main_team, e.person, e.partner_account, e.partner_user,
-                e.partner_role, e.partnership,
+                e.partner_role, e.partnership, e.email,
                 (SELECT json_group_array(team_id) FROM user_team AS t
                     WHERE t.account_id = ?1 AND t.user_id = e.user_id),
                 (SELECT json_group_array(seat) FROM user_seat AS s
                     WHERE s.account_id = ?1 AND s.user_id = e.user_id),
                 (SELECT json_group_array(permission_set_id) FROM user_permission_set AS p
                     WHERE p.account_id = ?1 AND p.user_id = e.user_id),
+                (SELECT json_group_array(json_array(kind, id, provenance, expires_at, granted_by))
+                    FROM user_membership AS m
+                    WHERE m.account_id = ?1 AND m.user_id = e.user_id),
                 (SELECT json_group_array(json_array(
                     resource_type, permission, level, include_unassigned, not_before,
                     expires_at, provenance, granted_by)) FROM user_grant AS g

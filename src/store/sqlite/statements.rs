@@ -37,17 +37,17 @@ pub(super) fn put_sql(table: Table) -> &'static str {
         Table::User => {
             "INSERT INTO app_user (account_id, user_id, status, kind, account_owner,
                 super_admin, partner_admin, main_team, person, partner_account, partner_user,
-                partner_role, partnership)
+                partner_role, partnership, email)
             SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
                 value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
-                value ->> 10, value ->> 11
+                value ->> 10, value ->> 11, value ->> 12
             FROM json_each(?2) WHERE true ON CONFLICT (account_id, user_id) DO UPDATE SET
                 status = excluded.status, kind = excluded.kind,
                 account_owner = excluded.account_owner, super_admin = excluded.super_admin,
                 partner_admin = excluded.partner_admin, main_team = excluded.main_team,
                 person = excluded.person, partner_account = excluded.partner_account,
                 partner_user = excluded.partner_user, partner_role = excluded.partner_role,
-                partnership = excluded.partnership"
+                partnership = excluded.partnership, email = excluded.email"
         }
         Table::Segment => {
             "INSERT INTO segment (account_id, segment_id, resource_type, criteria, enabled)
@@ -86,6 +86,12 @@ pub(super) fn put_sql(table: Table) -> &'static str {
         Table::UserPermissionSet => {
             "INSERT INTO user_permission_set (account_id, user_id, permission_set_id)
             SELECT ?1, value ->> 0, value ->> 1 FROM json_each(?2)"
+        }
+        Table::UserMembership => {
+            "INSERT INTO user_membership (account_id, user_id, kind, id, provenance, expires_at,
+                granted_by)
+            SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
+                value ->> 5 FROM json_each(?2)"
         }
         Table::UserGrant => {
             "INSERT INTO user_grant (account_id, user_id, resource_type, permission, level,
@@ -183,6 +189,11 @@ pub(super) fn remove_sql(table: Table) -> &'static str {
             "DELETE FROM user_permission_set WHERE account_id = ?1
                 AND (user_id, permission_set_id) IN
                 (SELECT value ->> 0, value ->> 1 FROM json_each(?2))"
+        }
+        Table::UserMembership => {
+            "DELETE FROM user_membership WHERE account_id = ?1
+                AND (user_id, kind, id, provenance) IN
+                (SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?2))"
         }
         Table::UserGrant => {
             "DELETE FROM user_grant WHERE rowid IN (

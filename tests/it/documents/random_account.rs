@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use ambit::authz::model::{
-    AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level,
-    ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership, PermissionKey,
-    PermissionSet, Principal, Provenance, Resource, ResourceKey, Segment, Settings, Team,
-    Timestamp, UnpartitionedDefault, User, UserKind, UserStatus,
+    AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level, Membership,
+    MembershipOf, ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership,
+    PermissionKey, PermissionSet, Principal, Provenance, Resource, ResourceKey, Segment, Settings,
+    Team, Timestamp, UnpartitionedDefault, User, UserKind, UserStatus,
 };
 use proptest::prelude::*;
 
@@ -398,6 +398,41 @@ const KEEPING: [UserStatus; 3] = [
     UserStatus::Deactivated,
 ];
 
+fn emails() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of(prop_oneof![
+        "[a-z.+'\"#:-]{1,9}@[a-zü.-]{1,9}",
+        "[^\\p{C} @]{1,20}@[^\\p{C} @]{1,20}",
+    ])
+}
+
+/// Of these teams and sets, at most one of each from one provenance.
+fn memberships(teams: &[Id], sets: &[Id]) -> impl Strategy<Value = BTreeSet<Membership>> + use<> {
+    let of: Vec<MembershipOf> = teams
+        .iter()
+        .cloned()
+        .map(MembershipOf::Team)
+        .chain(sets.iter().cloned().map(MembershipOf::PermissionSet))
+        .collect();
+    let most = if of.is_empty() { 0 } else { 3 };
+    let index = any::<proptest::sample::Index>();
+    let terms = (times(), proptest::option::of(ids()));
+    proptest::collection::vec((index, provenances(), terms), 0..=most).prop_map(move |rows| {
+        let mut held: BTreeSet<Membership> = BTreeSet::new();
+        for (index, provenance, (expires_at, granted_by)) in rows {
+            let of = of[index.index(of.len())].clone();
+            if held.iter().all(|other| !other.is_of(&of, &provenance)) {
+                held.insert(Membership {
+                    of,
+                    provenance,
+                    expires_at,
+                    granted_by,
+                });
+            }
+        }
+        held
+    })
+}
+
 fn user_of(shape: &Shape, at: usize, user: &Id) -> impl Strategy<Value = Entity> + use<> {
     let user = user.clone();
     let seats: Vec<Id> = ["core", "view_only", "partner"].map(id).to_vec();
@@ -428,14 +463,19 @@ fn user_of(shape: &Shape, at: usize, user: &Id) -> impl Strategy<Value = Entity>
         proptest::sample::select(UserKind::ALL),
         any::<[bool; 3]>(),
     );
-    let rights = (grants(), object_grants);
-    (places, kinds, proptest::option::of(ids()), partner, rights).prop_map(
+    let rights = (
+        memberships(&shape.teams, &shape.sets),
+        grants(),
+        object_grants,
+    );
+    let who = (proptest::option::of(ids()), emails());
+    (places, kinds, who, partner, rights).prop_map(
         move |(
             (main_team, teams, seats, permission_sets),
             (status, kind, flags),
-            person,
+            (person, email),
             partner,
-            (grants, objects),
+            (memberships, grants, objects),
         )| {
             Entity::User(User {
                 id: user.clone(),
@@ -448,6 +488,7 @@ fn user_of(shape: &Shape, at: usize, user: &Id) -> impl Strategy<Value = Entity>
                 teams,
                 seats,
                 person,
+                email,
                 partner: partner.map(|(account, user, role, partnership)| Partner {
                     account,
                     user,
@@ -455,6 +496,7 @@ fn user_of(shape: &Shape, at: usize, user: &Id) -> impl Strategy<Value = Entity>
                     partnership,
                 }),
                 permission_sets,
+                memberships,
                 grants,
                 object_grants: objects
                     .into_iter()

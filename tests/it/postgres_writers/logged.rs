@@ -23,6 +23,14 @@ pub(super) const STATEMENTS: &[(&str, &[&str])] = &[
     ("DELETE FROM ambit.user_team WHERE user_id = 'us1'", &["user us1"]),
     ("INSERT INTO ambit.user_seat VALUES ('acme', 'us1', 'core')", &["user us1"]),
     ("INSERT INTO ambit.user_permission_set VALUES ('acme', 'us1', 'rep')", &["user us1"]),
+    (
+        "INSERT INTO ambit.user_membership (account_id, user_id, kind, id)
+            VALUES ('acme', 'us1', 'team', 'eu')",
+        &["user us1"],
+    ),
+    ("UPDATE ambit.user_membership SET expires_at = '2027-01-01' WHERE user_id = 'us1'", &["user us1"]),
+    ("DELETE FROM ambit.user_membership WHERE user_id = 'us1'", &["user us1"]),
+    ("UPDATE ambit.app_user SET email = 'us1@example.org' WHERE user_id = 'us1'", &["user us1"]),
     ("UPDATE ambit.user_grant SET level = 'owned'", &["user pa"]),
     (
         "INSERT INTO ambit.object_grant (account_id, user_id, resource_type, resource_id, action)

@@ -56,6 +56,18 @@ const DANGLING: &[(&str, &str)] = &[
         "INSERT INTO ambit.user_permission_set VALUES ('acme', 'us1', 'absent')",
     ),
     (
+        "user_membership.id is not a team",
+        "INSERT INTO ambit.user_membership (account_id, user_id, kind, id) VALUES ('acme', 'us1', 'team', 'rep')",
+    ),
+    (
+        "user_membership.id is not a permission set",
+        "INSERT INTO ambit.user_membership (account_id, user_id, kind, id) VALUES ('acme', 'us1', 'permission_set', 'us')",
+    ),
+    (
+        "user_membership.user_id is not an user",
+        "INSERT INTO ambit.user_membership (account_id, user_id, kind, id) VALUES ('acme', 'absent', 'team', 'us')",
+    ),
+    (
         "user_grant.user_id is not an user",
         "INSERT INTO ambit.user_grant (account_id, user_id, resource_type, permission, level)
             VALUES ('acme', 'absent', 'contact', 'view', 'team')",
@@ -171,6 +183,38 @@ const OF_NO_KIND: &[(&str, &str)] = &[
     (
         "D9: the account would be left without an active super admin",
         "DELETE FROM ambit.app_user WHERE user_id = 'sa'",
+    ),
+    (
+        "user_membership.kind is team or permission_set",
+        "INSERT INTO ambit.user_membership (account_id, user_id, kind, id) VALUES ('acme', 'us1', 'seat', 'us')",
+    ),
+    (
+        "user_membership.provenance is manual, default, segment:ID",
+        "UPDATE ambit.user_membership SET provenance = 'request:'",
+    ),
+    (
+        "user_membership.expires_at lies in the years 1 to 9999",
+        "UPDATE ambit.user_membership SET expires_at = 'infinity'",
+    ),
+    (
+        "user_membership.granted_by is 1 to 256 bytes",
+        "UPDATE ambit.user_membership SET granted_by = ''",
+    ),
+    (
+        "app_user.email is 3 to 254 bytes with one @",
+        "UPDATE ambit.app_user SET email = 'a@b@c' WHERE user_id = 'us1'",
+    ),
+    (
+        "app_user.email is 3 to 254 bytes with one @",
+        "UPDATE ambit.app_user SET email = 'a b@c' WHERE user_id = 'us1'",
+    ),
+    (
+        "app_user.email is 3 to 254 bytes with one @",
+        "UPDATE ambit.app_user SET email = E'a@b\\nc' WHERE user_id = 'us1'",
+    ),
+    (
+        "app_user.email is 3 to 254 bytes with one @",
+        "UPDATE ambit.app_user SET email = '@ab' WHERE user_id = 'us1'",
     ),
     (
         "user_grant.level is none, owned, team or everything",

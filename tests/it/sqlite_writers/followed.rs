@@ -45,6 +45,20 @@ const STATEMENTS: &[(&str, &str)] = &[
     ),
     (
         "user",
+        "INSERT INTO user_membership (account_id, user_id, kind, id)
+                VALUES ('acme', 'us1', 'team', 'eu')",
+    ),
+    (
+        "user",
+        "UPDATE user_membership SET expires_at = 7 WHERE user_id = 'us1'",
+    ),
+    ("user", "DELETE FROM user_membership WHERE user_id = 'us1'"),
+    (
+        "user",
+        "UPDATE app_user SET email = 'us1@example.org' WHERE user_id = 'us1'",
+    ),
+    (
+        "user",
         "INSERT INTO object_grant (account_id, user_id, resource_type, resource_id, action)
                 VALUES ('acme', 'us1', 'contact', 'c1', 'view')",
     ),
@@ -275,6 +289,7 @@ const TABLES: &[&str] = &[
     "user_team",
     "user_seat",
     "user_permission_set",
+    "user_membership",
     "user_grant",
     "object_grant",
     "access_group",

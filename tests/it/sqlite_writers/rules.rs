@@ -14,6 +14,13 @@ const DANGLING: &[&str] = &[
     "UPDATE user_team SET team_id = 'absent' WHERE user_id = 'pa'",
     "INSERT INTO user_seat VALUES ('acme', 'absent', 'core')",
     "INSERT INTO user_permission_set VALUES ('acme', 'us1', 'absent')",
+    "INSERT INTO user_membership (account_id, user_id, kind, id)
+            VALUES ('acme', 'us1', 'team', 'rep')",
+    "INSERT INTO user_membership (account_id, user_id, kind, id)
+            VALUES ('acme', 'us1', 'permission_set', 'us')",
+    "INSERT INTO user_membership (account_id, user_id, kind, id)
+            VALUES ('acme', 'absent', 'team', 'us')",
+    "UPDATE user_membership SET id = 'absent'",
     "INSERT INTO user_grant (account_id, user_id, resource_type, permission, level)
             VALUES ('acme', 'absent', 'contact', 'view', 'team')",
     "INSERT INTO permission_set_grant (account_id, permission_set_id, resource_type,
@@ -61,6 +68,44 @@ const OF_NO_KIND: &[(&str, &str)] = &[
         "account owner",
         "UPDATE app_user SET account_owner = 1 WHERE user_id = 'us1'",
     ),
+    (
+        "user_membership.kind",
+        "INSERT INTO user_membership (account_id, user_id, kind, id)
+            VALUES ('acme', 'us1', 'seat', 'us')",
+    ),
+    (
+        "user_membership.provenance",
+        "UPDATE user_membership SET provenance = 'request:'",
+    ),
+    (
+        "user_membership.expires_at",
+        "UPDATE user_membership SET expires_at = 9223372036854775807",
+    ),
+    (
+        "user_membership.granted_by",
+        "UPDATE user_membership SET granted_by = ''",
+    ),
+    (
+        "app_user.email",
+        "UPDATE app_user SET email = 'us1' WHERE user_id = 'us1'",
+    ),
+    (
+        "app_user.email",
+        "UPDATE app_user SET email = 'a@b@c' WHERE user_id = 'us1'",
+    ),
+    (
+        "app_user.email",
+        "UPDATE app_user SET email = 'a b@c' WHERE user_id = 'us1'",
+    ),
+    (
+        "app_user.email",
+        "UPDATE app_user SET email = 'a@b' || char(10) || 'c' WHERE user_id = 'us1'",
+    ),
+    (
+        "app_user.email",
+        "UPDATE app_user SET email = 'a@b' || char(0) || 'c' WHERE user_id = 'us1'",
+    ),
+    ("app_user.email", "UPDATE app_user SET email = '@ab'"),
     ("user_grant.level", "UPDATE user_grant SET level = 'all'"),
     (
         "user_grant.provenance",

@@ -36,11 +36,22 @@ async fn nothing_dangles(store: Arc<dyn Store>) {
             expires_at: None,
         });
     }
+    fn held(of: MembershipOf) -> BTreeSet<Membership> {
+        let membership = Membership {
+            of,
+            provenance: Provenance::Manual,
+            expires_at: None,
+            granted_by: None,
+        };
+        [membership].into()
+    }
     let dangling = [
         team("t", Some("absent")),
         of_user(|user| user.main_team = Some(id("absent"))),
         of_user(|user| user.teams = ids(["absent"])),
         of_user(|user| user.permission_sets = ids(["absent"])),
+        of_user(|user| user.memberships = held(MembershipOf::Team(id("rep")))),
+        of_user(|user| user.memberships = held(MembershipOf::PermissionSet(id("de")))),
         of_user(|user| {
             user.object_grants.insert(ObjectGrant {
                 resource: key("contact", "absent"),
@@ -286,6 +297,8 @@ async fn no_trace(store: Arc<dyn Store>) {
     };
     assert_eq!(pa.main_team, None);
     assert_eq!(pa.permission_sets, ids(["empty"]));
+    let left: Vec<&MembershipOf> = pa.memberships.iter().map(|held| &held.of).collect();
+    assert_eq!(left, [&MembershipOf::PermissionSet(id("empty"))]);
     let Some(Entity::Segment(gold)) = state.get(&EntityKey::Segment(id("gold"))) else {
         panic!("the segment stays");
     };

@@ -218,7 +218,7 @@ impl Reader<'_> {
     }
 }
 
-fn granted_by(at: Option<&At<String>>) -> Read<Option<Id>> {
+pub(super) fn granted_by(at: Option<&At<String>>) -> Read<Option<Id>> {
     at.map(|at| id(at, "granted_by")).transpose()
 }
 
