@@ -52,7 +52,7 @@ fn a_bad_document_names_the_place() {
         (
             "main_team: de",
             "maim_team: de",
-            "line 11, column 5: unknown key `maim_team`; the keys here are id, status, kind, account_owner, super_admin, partner_admin, main_team, teams, seats, person, partner, permission_sets, grants, object_grants",
+            "line 11, column 5: unknown key `maim_team`; the keys here are id, status, kind, account_owner, super_admin, partner_admin, main_team, teams, seats, person, email, partner, permission_sets, memberships, grants, object_grants",
         ),
         (
             "main_team: de",
