@@ -338,6 +338,7 @@ impl Directory {
                 account: &request.account,
                 expected: planned.expected,
                 changes: &planned.set.changes,
+                events: &[],
                 idempotency: idempotency.map(|idempotency| self.key(idempotency)),
             })
             .await?;
@@ -415,6 +416,7 @@ impl Directory {
             request_digest: idempotency.request_digest,
             now_micros: self.clock.now().unix_micros(),
             ttl_micros: i64::try_from(IDEMPOTENCY_TTL.as_micros()).unwrap_or(i64::MAX),
+            answer: None,
         }
     }
 

@@ -329,7 +329,8 @@ impl Import {
             | EntityKey::PermissionSet(_)
             | EntityKey::User(_)
             | EntityKey::AccessGroup(_)
-            | EntityKey::Segment(_) => None,
+            | EntityKey::Segment(_)
+            | EntityKey::AccessRequest(_) => None,
         });
         let written = part.rows_about(&changed.collect());
         self.progress.written += written;

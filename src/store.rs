@@ -21,6 +21,9 @@
 //!   are refused and pictures of it are dropped.
 //! - **Notifications** only lower latency: a store may lose them, and have none. What is true is
 //!   what [`Store::heads`] and [`Store::changes_since`] say.
+//! - **Access requests** begin as pending; what they are for never changes, nor does anything of one
+//!   that has ended. Their events are only added to. Both stay when user and resource are gone, and
+//!   go with the account.
 //! - **Ids** compare bytewise. **Not found** is `Ok(None)`.
 //! - **Errors** never carry SQL, driver text or paths outward: [`StoreError`]'s display is safe
 //!   to show, its source is for the log.
@@ -31,12 +34,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+use crate::authz::access_request::{AccessRequest, RequestEvent, RequestState, RequestTarget};
 use crate::authz::model::{Attributes, Entity, EntityChange, Id, ResourceKey, Timestamp};
 
 mod change_keys;
 mod difference;
 mod kinds;
+pub mod outbox;
 pub mod postgres;
+mod request_rows;
 mod rows;
 mod snapshots;
 pub mod sqlite;
@@ -74,8 +80,8 @@ impl fmt::Debug for StoreIdentity {
 pub struct Snapshot {
     pub head: Head,
     /// First the account, then teams (a parent before its children where there is no cycle),
-    /// permission sets, users, access groups, segments, then resources ordered bytewise by
-    /// (type, id). Chunks are never empty. An `Err` is the last item; the channel closes after
+    /// permission sets, users, access groups, segments, access requests that are pending, then
+    /// resources ordered bytewise by (type, id). Chunks are never empty. An `Err` is the last item; the channel closes after
     /// the last chunk.
     pub chunks: mpsc::Receiver<Result<Vec<Entity>, StoreError>>,
 }
@@ -107,6 +113,9 @@ pub struct Write<'a> {
     /// the first change puts it. Anything else in the store: [`StoreError::Conflict`].
     pub expected: Option<Head>,
     pub changes: &'a [EntityChange],
+    /// What happened to access requests, written after the changes. An event is at once an entry of
+    /// the outbox. Nothing of it changes the account: events without changes take no revision.
+    pub events: &'a [RequestEvent],
     pub idempotency: Option<IdempotencyKey<'a>>,
 }
 
@@ -118,13 +127,36 @@ pub struct IdempotencyKey<'a> {
     /// Unix microseconds now, and how old a remembered key may be (`api.md`: 24 h).
     pub now_micros: i64,
     pub ttl_micros: i64,
+    /// What the write is about, for who repeats it to be told, e.g. the access request that it
+    /// files.
+    pub answer: Option<&'a Id>,
 }
 
 /// What an idempotency key is remembered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RememberedWrite {
     pub request_digest: [u8; 32],
     pub head: Head,
+    /// [`IdempotencyKey::answer`] of the write that was made.
+    pub answer: Option<Id>,
+}
+
+/// Which access requests are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestFilter {
+    /// Empty: all.
+    pub states: Vec<RequestState>,
+    pub user: Option<Id>,
+}
+
+/// An account with pending access requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingAccount {
+    pub account: Id,
+    pub head: Head,
+    pub pending: u64,
+    /// When the first of them expires.
+    pub next_expiry: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,6 +253,54 @@ pub trait Store: Send + Sync + 'static {
         account: &Id,
         idempotency: IdempotencyKey<'_>,
     ) -> Result<Option<RememberedWrite>, StoreError>;
+
+    /// An access request, in whatever state.
+    async fn access_request(
+        &self,
+        account: &Id,
+        id: &Id,
+    ) -> Result<Option<AccessRequest>, StoreError>;
+
+    /// Access requests after an id, in byte order of ids, at most `limit`.
+    async fn access_requests(
+        &self,
+        account: &Id,
+        filter: &RequestFilter,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccessRequest>, StoreError>;
+
+    /// What happened to an access request, from its filing on; empty for one that is not there.
+    async fn access_request_events(
+        &self,
+        account: &Id,
+        request: &Id,
+    ) -> Result<Vec<RequestEvent>, StoreError>;
+
+    /// When a user was last denied just this (R2).
+    async fn last_denial(
+        &self,
+        account: &Id,
+        user: &Id,
+        target: &RequestTarget,
+    ) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Accounts with pending access requests, after `after` in byte order of ids, at most `limit`.
+    async fn accounts_with_pending(
+        &self,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<PendingAccount>, StoreError>;
+
+    /// Takes note that a link was used; `false`: it was used before, or there is no such account.
+    /// What is noted is forgotten once the link has expired.
+    async fn spend_link(
+        &self,
+        account: &Id,
+        link: [u8; 16],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// Removes an account with everything in it; `Ok(false)` if there is none.
     async fn delete_account(

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::access_request::{AccessRequest, RequestTarget};
 use super::catalog::{Catalog, Plan, TypeIx};
 use super::model::{
     AccessGroup, Account, Entity, EntityChange, EntityKey, Id, PermissionSet, PrincipalKind,
@@ -20,6 +21,7 @@ mod cow;
 mod directory;
 mod index;
 mod names;
+mod pending;
 mod row;
 mod teams;
 mod timed;
@@ -33,6 +35,7 @@ pub(in crate::authz) use row::{AssignmentFact, Facts};
 
 use directory::Entities;
 use index::IndexBuilder;
+use pending::PendingRequests;
 use row::REFERENCES_MAX;
 
 /// Most names (users, teams, groups, provenances) of one account: rows keep their numbers in 30 bits.
@@ -57,6 +60,7 @@ pub struct AccountGraph {
     pub(in crate::authz) names: Names,
     /// By [`TypeIx`].
     indexes: Vec<Arc<TypeIndex>>,
+    pending: Arc<PendingRequests>,
     /// Resources of types that the catalog does not have: kept out of every answer.
     stray: BTreeMap<ResourceKey, ()>,
     /// Size of the postings when they were last measured.
@@ -67,6 +71,7 @@ pub struct AccountGraph {
 #[derive(Debug, Default)]
 pub struct GraphBuilder {
     entities: Entities,
+    pending: PendingRequests,
     names: Names,
     indexes: BTreeMap<Id, IndexBuilder>,
     oversized: bool,
@@ -74,8 +79,10 @@ pub struct GraphBuilder {
 
 impl GraphBuilder {
     pub fn push(&mut self, entity: Entity) {
-        let Entity::Resource(resource, _) = entity else {
-            return self.entities.put(entity);
+        let resource = match entity {
+            Entity::Resource(resource, _) => resource,
+            Entity::AccessRequest(request) => return self.pending.put(request),
+            other => return self.entities.put(other),
         };
         self.oversized |= is_oversized(&resource);
         let facts = Facts::of(&resource, &mut self.names);
@@ -110,6 +117,7 @@ impl GraphBuilder {
             directory: Arc::new(directory),
             names: self.names,
             indexes,
+            pending: Arc::new(self.pending),
             stray,
             posting_bytes: 0,
         };
@@ -141,14 +149,23 @@ impl AccountGraph {
     /// The next snapshot; shares all that did not change. Changes are those of one or more whole
     /// revisions, in any order.
     pub fn apply(&self, changes: &[EntityChange]) -> Result<Self, GraphError> {
-        let (resources, others): (Vec<_>, Vec<_>) = changes.iter().partition(|change| {
-            matches!(
-                change,
+        let (mut resources, mut requests, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for change in changes {
+            match change {
                 EntityChange::Put(Entity::Resource(..))
-                    | EntityChange::Delete(EntityKey::Resource(_))
-            )
-        });
+                | EntityChange::Delete(EntityKey::Resource(_)) => resources.push(change),
+                EntityChange::Put(Entity::AccessRequest(_))
+                | EntityChange::Delete(EntityKey::AccessRequest(_)) => requests.push(change),
+                EntityChange::Put(_) | EntityChange::Delete(_) => others.push(change),
+            }
+        }
         let mut next = self.clone();
+        if !requests.is_empty() {
+            let pending = Arc::make_mut(&mut next.pending);
+            requests
+                .into_iter()
+                .for_each(|change| pending.apply(change));
+        }
         if !others.is_empty() {
             let directory = self.directory.apply(&others, &mut next.names)?;
             if !Arc::ptr_eq(&directory.catalog, &self.directory.catalog) {
@@ -320,6 +337,30 @@ impl AccountGraph {
         Box::new(self.directory.entities.segments.values().map(AsRef::as_ref))
     }
 
+    /// The pending request of a user for just this. A lookup in memory, which costs nothing where
+    /// there is none.
+    pub fn pending_request(&self, user: &str, target: &RequestTarget) -> Option<&AccessRequest> {
+        self.pending.find(user, target)
+    }
+
+    /// All that are pending, in id order.
+    pub fn pending_requests(&self) -> Box<dyn Iterator<Item = &AccessRequest> + Send + '_> {
+        Box::new(self.pending.all())
+    }
+
+    /// Those of one user, in id order.
+    pub fn pending_requests_of(
+        &self,
+        user: &str,
+    ) -> impl Iterator<Item = &AccessRequest> + Send + use<'_> {
+        self.pending.of_user(user)
+    }
+
+    /// A pending request by its id; `None` also for one that has ended.
+    pub fn pending_request_by_id(&self, id: &str) -> Option<&AccessRequest> {
+        self.pending.get(id)
+    }
+
     pub(in crate::authz) fn compiled_user(&self, id: &str) -> Option<&CompiledUser> {
         self.directory.user_by_number(self.names.users.find(id)?)
     }
@@ -430,7 +471,11 @@ impl AccountGraph {
     pub fn bytes(&self) -> usize {
         const NAME: usize = 120;
         let indexes: usize = self.indexes.iter().map(|index| index.bytes()).sum();
-        indexes + self.posting_bytes + self.directory.bytes() + self.names.len() * NAME
+        indexes
+            + self.posting_bytes
+            + self.directory.bytes()
+            + self.pending.bytes()
+            + self.names.len() * NAME
     }
 
     /// What is stored that the rules forbid, e.g. a team cycle planted by SQL; survived, but reported.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::access_request::AccessRequest;
+
 mod membership;
 
 pub use membership::{EMAIL_BYTES, EmailError, Membership, MembershipOf, check_email};
@@ -570,6 +572,8 @@ pub enum Entity {
     /// `None` leaves stored attributes as they are, and is what a read without attributes gives.
     Resource(Resource, Option<Attributes>),
     Segment(Segment),
+    /// In whatever state: a load gives only those that are pending.
+    AccessRequest(AccessRequest),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -581,6 +585,7 @@ pub enum EntityKey {
     AccessGroup(Id),
     Resource(ResourceKey),
     Segment(Id),
+    AccessRequest(Id),
 }
 
 impl Entity {
@@ -593,6 +598,7 @@ impl Entity {
             Self::AccessGroup(group) => EntityKey::AccessGroup(group.id.clone()),
             Self::Resource(resource, _) => EntityKey::Resource(resource.key.clone()),
             Self::Segment(segment) => EntityKey::Segment(segment.id.clone()),
+            Self::AccessRequest(request) => EntityKey::AccessRequest(request.id.clone()),
         }
     }
 }

@@ -391,6 +391,7 @@ fn line_from_core(line: ChangeLine) -> WrittenLine {
             key.id.to_string(),
         ),
         EntityKey::Segment(id) => ("segment", String::new(), id.to_string()),
+        EntityKey::AccessRequest(id) => ("access_request", String::new(), id.to_string()),
     };
     WrittenLine {
         verb: line.verb.to_owned(),

@@ -25,6 +25,7 @@ pub(super) fn entity_key(
         "user" => EntityKey::User(parse(id, "id")?),
         "access_group" => EntityKey::AccessGroup(parse(id, "id")?),
         "segment" => EntityKey::Segment(parse(id, "id")?),
+        "access_request" => EntityKey::AccessRequest(parse(id, "id")?),
         "resource" => EntityKey::Resource(ResourceKey {
             resource_type: parse(resource_type, "resource_type")?,
             id: parse(id, "id")?,

@@ -198,6 +198,7 @@ fn delete(key: &EntityKey, difference: &mut Difference) -> Result<(), StoreError
         EntityKey::User(id) => (Table::User, json(&[id])?),
         EntityKey::AccessGroup(id) => (Table::AccessGroup, json(&[id])?),
         EntityKey::Segment(id) => (Table::Segment, json(&[id])?),
+        EntityKey::AccessRequest(id) => (Table::AccessRequest, json(&[id])?),
         EntityKey::Resource(key) => (Table::Resource, json(&(&key.resource_type, &key.id))?),
     };
     difference.deleted.entry(table).or_default().push(row);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::StoreError;
+use super::request_rows::RequestRow;
 use super::rows::{AccessGroupRow, PermissionSetRow, SegmentRow, TeamRow, UserRow, parse_rows};
 use crate::authz::model::{Entity, EntityKey, Id, ResourceKey, Team};
 
@@ -17,15 +18,17 @@ pub(super) enum Kind {
     User,
     AccessGroup,
     Segment,
+    AccessRequest,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Team,
         Self::PermissionSet,
         Self::User,
         Self::AccessGroup,
         Self::Segment,
+        Self::AccessRequest,
     ];
 
     /// The table of the entities themselves, and the column of their ids.
@@ -36,18 +39,29 @@ impl Kind {
             Self::User => ("app_user", "user_id"),
             Self::AccessGroup => ("access_group", "access_group_id"),
             Self::Segment => ("segment", "segment_id"),
+            Self::AccessRequest => ("access_request", "access_request_id"),
         }
     }
 
     /// Which of a text for each kind, in the order of [`Self::ALL`], is this one's.
-    pub(super) fn of(self, texts: &[String; 5]) -> &str {
-        let [team, set, user, group, segment] = texts;
+    pub(super) fn of(self, texts: &[String; 6]) -> &str {
+        let [team, set, user, group, segment, request] = texts;
         match self {
             Self::Team => team,
             Self::PermissionSet => set,
             Self::User => user,
             Self::AccessGroup => group,
             Self::Segment => segment,
+            Self::AccessRequest => request,
+        }
+    }
+
+    /// What a load reads of its table, to be put before other conditions: what has ended is
+    /// history, which nothing is decided by.
+    pub(super) fn loaded(self) -> &'static str {
+        match self {
+            Self::AccessRequest => "state = 'pending' AND ",
+            Self::Team | Self::PermissionSet | Self::User | Self::AccessGroup | Self::Segment => "",
         }
     }
 
@@ -69,6 +83,9 @@ impl Kind {
             Self::Segment => parse_rows(table, near, json, |row: SegmentRow| {
                 row.segment().map(Entity::Segment)
             }),
+            Self::AccessRequest => parse_rows(table, near, json, |row: RequestRow| {
+                row.request().map(Entity::AccessRequest)
+            }),
         }
     }
 }
@@ -78,14 +95,14 @@ impl Kind {
 pub(super) struct Sought<'a> {
     pub(super) account: bool,
     /// In the order of [`Kind::ALL`].
-    pub(super) by_kind: [Vec<&'a str>; 5],
+    pub(super) by_kind: [Vec<&'a str>; 6],
     pub(super) resources: Vec<&'a ResourceKey>,
 }
 
 impl<'a> Sought<'a> {
     pub(super) fn new(keys: impl IntoIterator<Item = &'a EntityKey>) -> Self {
         let mut sought = Self::default();
-        let [teams, sets, users, groups, segments] = &mut sought.by_kind;
+        let [teams, sets, users, groups, segments, requests] = &mut sought.by_kind;
         for key in keys {
             match key {
                 EntityKey::Account => sought.account = true,
@@ -94,6 +111,7 @@ impl<'a> Sought<'a> {
                 EntityKey::User(id) => users.push(id.as_str()),
                 EntityKey::AccessGroup(id) => groups.push(id.as_str()),
                 EntityKey::Segment(id) => segments.push(id.as_str()),
+                EntityKey::AccessRequest(id) => requests.push(id.as_str()),
                 EntityKey::Resource(key) => sought.resources.push(key),
             }
         }
@@ -124,6 +142,7 @@ pub(super) fn id_of(entity: &Entity) -> Option<&Id> {
         Entity::User(user) => Some(&user.id),
         Entity::AccessGroup(group) => Some(&group.id),
         Entity::Segment(segment) => Some(&segment.id),
+        Entity::AccessRequest(request) => Some(&request.id),
         Entity::Account(_) | Entity::Resource(..) => None,
     }
 }

@@ -15,7 +15,9 @@ mod connect;
 mod error;
 mod examine;
 mod notifications;
+mod outbox;
 mod read;
+mod requests;
 mod resources;
 mod schema;
 mod session;
@@ -34,8 +36,10 @@ use self::session::Route;
 use super::rows::inconsistent;
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
-    RememberedWrite, Snapshot, Store, StoreError, StoreIdentity, Write,
+    PendingAccount, RememberedWrite, RequestFilter, Snapshot, Store, StoreError, StoreIdentity,
+    Write,
 };
+use crate::authz::access_request::{AccessRequest, RequestEvent, RequestTarget};
 use crate::authz::model::{Attributes, Id, ResourceKey, Timestamp};
 
 pub use self::connect::OpenError;
@@ -245,6 +249,82 @@ impl Store for PostgresStore {
         let found = apply::remembered(lease.connection()?, account, idempotency);
         let found = bounded(SMALL, found).await;
         lease.settle(found).await
+    }
+
+    #[tracing::instrument(name = "store.access_request", level = "debug", skip_all)]
+    async fn access_request(
+        &self,
+        account: &Id,
+        id: &Id,
+    ) -> Result<Option<AccessRequest>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let found = bounded(SMALL, requests::request(lease.connection()?, account, id)).await;
+        lease.settle(found).await
+    }
+
+    #[tracing::instrument(name = "store.access_requests", level = "debug", skip_all)]
+    async fn access_requests(
+        &self,
+        account: &Id,
+        filter: &RequestFilter,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccessRequest>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let page = requests::requests(lease.connection()?, account, filter, after, limit);
+        let page = bounded(SMALL, page).await;
+        lease.settle(page).await
+    }
+
+    #[tracing::instrument(name = "store.access_request_events", level = "debug", skip_all)]
+    async fn access_request_events(
+        &self,
+        account: &Id,
+        request: &Id,
+    ) -> Result<Vec<RequestEvent>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let events = requests::events(lease.connection()?, account, request);
+        let events = bounded(SMALL, events).await;
+        lease.settle(events).await
+    }
+
+    #[tracing::instrument(name = "store.last_denial", level = "debug", skip_all)]
+    async fn last_denial(
+        &self,
+        account: &Id,
+        user: &Id,
+        target: &RequestTarget,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let denial = requests::last_denial(lease.connection()?, account, user, target);
+        let denial = bounded(SMALL, denial).await;
+        lease.settle(denial).await
+    }
+
+    #[tracing::instrument(name = "store.accounts_with_pending", level = "debug", skip_all)]
+    async fn accounts_with_pending(
+        &self,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<PendingAccount>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let accounts = requests::accounts_with_pending(lease.connection()?, after, limit);
+        let accounts = bounded(SMALL, accounts).await;
+        lease.settle(accounts).await
+    }
+
+    #[tracing::instrument(name = "store.spend_link", level = "debug", skip_all)]
+    async fn spend_link(
+        &self,
+        account: &Id,
+        link: [u8; 16],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut lease = self.pools.writes.lease(Mode::Write).await?;
+        let spent = requests::spend_link(lease.connection()?, account, link, expires_at, now);
+        let spent = bounded(SMALL, spent).await;
+        lease.settle(spent).await
     }
 
     #[tracing::instrument(name = "store.delete_account", level = "debug", skip_all)]

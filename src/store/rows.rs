@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::{Head, StoreError};
+use super::{Head, IdempotencyKey, StoreError};
 use crate::authz::model::{
     AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level, Membership,
     MembershipOf, ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole, Partnership,
@@ -15,7 +15,11 @@ use crate::authz::model::{
     check_email,
 };
 
-type Text<'a> = Cow<'a, str>;
+pub(super) type Text<'a> = Cow<'a, str>;
+
+pub(super) fn micros(time: Option<Timestamp>) -> Option<i64> {
+    time.map(Timestamp::unix_micros)
+}
 
 pub(super) fn inconsistent(
     table: &'static str,
@@ -40,6 +44,19 @@ pub(super) fn head(account: &str, revision: i64, nonce: &[u8]) -> Result<Head, S
             .try_into()
             .map_err(|_| wrong("nonce", "not of 8 bytes"))?,
     })
+}
+
+/// The answer that a write is remembered with.
+pub(super) fn answered(
+    key: IdempotencyKey<'_>,
+    answer: Option<&str>,
+) -> Result<Option<Id>, StoreError> {
+    answer
+        .map(|answer| {
+            Id::parse(answer)
+                .map_err(|error| inconsistent("idempotency", "answer", key.key.as_str(), error))
+        })
+        .transpose()
 }
 
 pub(super) fn unavailable(problem: &'static str) -> StoreError {

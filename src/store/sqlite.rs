@@ -12,7 +12,9 @@ mod changes;
 mod error;
 mod examine;
 mod open;
+mod outbox;
 mod read;
+mod requests;
 mod resources;
 mod snapshot;
 mod statements;
@@ -31,8 +33,10 @@ use self::open::OpenFile;
 use super::rows::{inconsistent, not_json};
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
-    RememberedWrite, Snapshot, Store, StoreError, StoreIdentity, Write,
+    PendingAccount, RememberedWrite, RequestFilter, Snapshot, Store, StoreError, StoreIdentity,
+    Write,
 };
+use crate::authz::access_request::{AccessRequest, RequestEvent, RequestTarget};
 use crate::authz::model::{Attributes, Id, ResourceKey, Timestamp};
 
 pub use self::examine::Examination;
@@ -177,6 +181,71 @@ impl Store for SqliteStore {
     ) -> Result<Option<RememberedWrite>, StoreError> {
         let mut connection = self.readers.acquire().await.map_err(store_error)?;
         apply::remembered(&mut connection, account, idempotency).await
+    }
+
+    #[tracing::instrument(name = "store.access_request", level = "debug", skip_all)]
+    async fn access_request(
+        &self,
+        account: &Id,
+        id: &Id,
+    ) -> Result<Option<AccessRequest>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        requests::request(&mut connection, account, id).await
+    }
+
+    #[tracing::instrument(name = "store.access_requests", level = "debug", skip_all)]
+    async fn access_requests(
+        &self,
+        account: &Id,
+        filter: &RequestFilter,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccessRequest>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        requests::requests(&mut connection, account, filter, after, limit).await
+    }
+
+    #[tracing::instrument(name = "store.access_request_events", level = "debug", skip_all)]
+    async fn access_request_events(
+        &self,
+        account: &Id,
+        request: &Id,
+    ) -> Result<Vec<RequestEvent>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        requests::events(&mut connection, account, request).await
+    }
+
+    #[tracing::instrument(name = "store.last_denial", level = "debug", skip_all)]
+    async fn last_denial(
+        &self,
+        account: &Id,
+        user: &Id,
+        target: &RequestTarget,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        requests::last_denial(&mut connection, account, user, target).await
+    }
+
+    #[tracing::instrument(name = "store.accounts_with_pending", level = "debug", skip_all)]
+    async fn accounts_with_pending(
+        &self,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<PendingAccount>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        requests::accounts_with_pending(&mut connection, after, limit).await
+    }
+
+    #[tracing::instrument(name = "store.spend_link", level = "debug", skip_all)]
+    async fn spend_link(
+        &self,
+        account: &Id,
+        link: [u8; 16],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.file.verify()?;
+        requests::spend_link(&self.writer, account, link, expires_at, now).await
     }
 
     #[tracing::instrument(name = "store.delete_account", level = "debug", skip_all)]

@@ -6,10 +6,11 @@
 use serde::Serialize;
 
 use super::StoreError;
-use super::rows::not_json;
+use super::request_rows::request_columns;
+use super::rows::{micros, not_json};
 use crate::authz::model::{
     AccessGroup, Account, Attributes, CatalogRef, Entity, Grant, Id, ObjectGrant, PermissionSet,
-    Principal, Resource, Segment, Team, Timestamp, User,
+    Principal, Resource, Segment, Team, User,
 };
 
 /// Tables in the order in which their rows can be put: what others refer to first.
@@ -22,6 +23,7 @@ pub(super) enum Table {
     User,
     Segment,
     Resource,
+    AccessRequest,
     // From here on: rows that belong to an entity, and go with it.
     AccountSetting,
     PermissionSetGrant,
@@ -42,7 +44,7 @@ impl Table {
     /// Whether its rows are the entities themselves: put over what is there, never removed for
     /// another state of the same entity.
     pub(super) fn is_entity(self) -> bool {
-        self <= Self::Resource
+        self <= Self::AccessRequest
     }
 }
 
@@ -62,6 +64,9 @@ pub(super) fn rows_of(entity: &Entity) -> Result<Rows, StoreError> {
             resource_rows(resource, attributes.as_ref(), &mut rows)?;
         }
         Entity::Segment(segment) => segment_rows(segment, &mut rows)?,
+        Entity::AccessRequest(request) => {
+            push(&mut rows, Table::AccessRequest, &request_columns(request))?;
+        }
     }
     Ok(rows)
 }
@@ -69,10 +74,6 @@ pub(super) fn rows_of(entity: &Entity) -> Result<Rows, StoreError> {
 fn push(rows: &mut Rows, table: Table, row: &impl Serialize) -> Result<(), StoreError> {
     rows.push((table, serde_json::to_string(row).map_err(not_json)?));
     Ok(())
-}
-
-fn micros(time: Option<Timestamp>) -> Option<i64> {
-    time.map(Timestamp::unix_micros)
 }
 
 fn account_rows(account: &Account, rows: &mut Rows) -> Result<(), StoreError> {

@@ -165,7 +165,7 @@ fn entity_of(principal: &Principal) -> EntityKey {
 /// What an entity refers to.
 fn references(entity: &Entity) -> Vec<EntityKey> {
     match entity {
-        Entity::Account(_) | Entity::PermissionSet(_) => Vec::new(),
+        Entity::Account(_) | Entity::PermissionSet(_) | Entity::AccessRequest(_) => Vec::new(),
         Entity::Team(team) => team.parent.iter().cloned().map(EntityKey::Team).collect(),
         Entity::User(user) => {
             let sets = user

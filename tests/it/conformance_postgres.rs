@@ -33,8 +33,10 @@ async fn postgres_holds_the_contract() {
     run_all(|| async {
         let database = Database::empty();
         let store = open(&database).await;
+        let store = Arc::new(store);
         Fresh {
-            store: Arc::new(store),
+            outbox: store.clone(),
+            store,
             kept: Box::new(database),
         }
     })

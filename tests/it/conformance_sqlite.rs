@@ -16,8 +16,10 @@ async fn the_embedded_store_holds_the_contract() {
     run_all(|| async {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(directory.path()).await.unwrap();
+        let store = Arc::new(store);
         Fresh {
-            store: Arc::new(store),
+            outbox: store.clone(),
+            store,
             kept: Box::new(directory),
         }
     })

@@ -124,7 +124,7 @@ impl<'w> World<'w> {
                         .resources
                         .insert((key.resource_type.as_str(), key.id.as_str()), resource);
                 }
-                Entity::Account(_) | Entity::Segment(_) => {}
+                Entity::Account(_) | Entity::Segment(_) | Entity::AccessRequest(_) => {}
             }
         }
         world

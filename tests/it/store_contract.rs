@@ -1,8 +1,10 @@
 //! The conformance suite of the store: what `src/store.rs` says in prose, proved on any
 //! implementation. Each test is a function of one empty store and named after its clause.
 
+mod access_requests;
 mod change_feed;
 mod idempotency;
+mod outbox;
 mod revisions;
 mod round_trip;
 mod rules;
@@ -15,15 +17,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use ambit::authz::model::*;
+use ambit::store::outbox::Outbox;
 use ambit::store::{Head, Store, StoreError, Write};
 
 /// An empty store, and whatever must live as long as it.
 pub struct Fresh {
     pub store: Arc<dyn Store>,
+    pub outbox: Arc<dyn Outbox>,
     pub kept: Box<dyn Any + Send>,
 }
 
-type Test = dyn Fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
+type Test = dyn Fn(Arc<dyn Store>, Arc<dyn Outbox>) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// A test of one empty store.
 pub struct Clause {
@@ -38,7 +42,19 @@ where
 {
     Clause {
         name,
-        run: Box::new(move |store| Box::pin(test(store))),
+        run: Box::new(move |store, _outbox| Box::pin(test(store))),
+    }
+}
+
+/// One that looks at the outbox of the store too.
+fn outbox_clause<Run, Running>(name: &'static str, test: Run) -> Clause
+where
+    Run: Fn(Arc<dyn Store>, Arc<dyn Outbox>) -> Running + 'static,
+    Running: Future<Output = ()> + 'static,
+{
+    Clause {
+        name,
+        run: Box::new(move |store, outbox| Box::pin(test(store, outbox))),
     }
 }
 
@@ -55,11 +71,17 @@ where
         rules::clauses(),
         idempotency::clauses(),
         snapshots::clauses(),
+        access_requests::clauses(),
+        outbox::clauses(),
     ];
     for clause in clauses.into_iter().flatten() {
-        let Fresh { store, kept } = make_store().await;
+        let Fresh {
+            store,
+            outbox,
+            kept,
+        } = make_store().await;
         println!("store contract: {}", clause.name);
-        (clause.run)(store).await;
+        (clause.run)(store, outbox).await;
         drop(kept);
     }
 }
@@ -140,6 +162,7 @@ pub async fn try_apply(
             account: &account,
             expected,
             changes,
+            events: &[],
             idempotency: None,
         })
         .await

@@ -283,6 +283,8 @@ impl<'g> Overlay<'g> {
                 Some(slot) => slot.resource.is_there(),
                 None => base.is_some_and(|graph| graph.resource(key).is_some()),
             },
+            // Not planned: no change of a list writes one.
+            EntityKey::AccessRequest(_) => false,
         }
     }
 
@@ -290,7 +292,7 @@ impl<'g> Overlay<'g> {
     pub fn holds(&self, claim: &Claim) -> bool {
         match &claim.from {
             EntityKey::Account => false,
-            EntityKey::PermissionSet(_) => false,
+            EntityKey::PermissionSet(_) | EntityKey::AccessRequest(_) => false,
             EntityKey::Team(id) => self
                 .teams
                 .get(id)
@@ -361,7 +363,8 @@ fn team_id(key: &EntityKey) -> Option<&Id> {
         | EntityKey::User(_)
         | EntityKey::AccessGroup(_)
         | EntityKey::Resource(_)
-        | EntityKey::Segment(_) => None,
+        | EntityKey::Segment(_)
+        | EntityKey::AccessRequest(_) => None,
     }
 }
 
@@ -383,7 +386,8 @@ pub(super) fn principal(key: &EntityKey) -> Option<Principal> {
         EntityKey::Account
         | EntityKey::PermissionSet(_)
         | EntityKey::Resource(_)
-        | EntityKey::Segment(_) => return None,
+        | EntityKey::Segment(_)
+        | EntityKey::AccessRequest(_) => return None,
     };
     Some(Principal::new(kind, id.clone()))
 }
@@ -410,5 +414,6 @@ pub(super) fn describe(key: &EntityKey) -> (&'static str, String) {
         EntityKey::AccessGroup(id) => ("access group", id.to_string()),
         EntityKey::Resource(key) => ("resource", key.to_string()),
         EntityKey::Segment(id) => ("segment", id.to_string()),
+        EntityKey::AccessRequest(id) => ("access request", id.to_string()),
     }
 }

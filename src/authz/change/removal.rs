@@ -22,7 +22,8 @@ pub(super) struct SnapshotReferrers {
 impl SnapshotReferrers {
     fn of(&mut self, graph: &AccountGraph, gone: &EntityKey) -> Vec<EntityKey> {
         let resources = match gone {
-            EntityKey::Account => Vec::new(),
+            // Nothing refers to a request but by provenance, which outlives it.
+            EntityKey::Account | EntityKey::AccessRequest(_) => Vec::new(),
             EntityKey::Team(id) => {
                 self.read_teams(graph);
                 self.read_users(graph);
@@ -120,7 +121,7 @@ impl Planner<'_> {
         referrers.sort();
         for from in referrers {
             match &from {
-                EntityKey::Account | EntityKey::PermissionSet(_) => {}
+                EntityKey::Account | EntityKey::PermissionSet(_) | EntityKey::AccessRequest(_) => {}
                 EntityKey::Team(id) => move_child(&mut self.overlay, id, gone, heir),
                 EntityKey::User(id) => {
                     if let Some(user) = self.overlay.user(id).get_mut() {
@@ -187,7 +188,8 @@ fn let_go_user(user: &mut User, gone: &EntityKey) {
         EntityKey::Account
         | EntityKey::User(_)
         | EntityKey::AccessGroup(_)
-        | EntityKey::Segment(_) => {}
+        | EntityKey::Segment(_)
+        | EntityKey::AccessRequest(_) => {}
     }
 }
 
@@ -210,7 +212,8 @@ fn let_go_resource(resource: &mut Resource, gone: &EntityKey) {
         EntityKey::Account
         | EntityKey::PermissionSet(_)
         | EntityKey::AccessGroup(_)
-        | EntityKey::Resource(_) => {}
+        | EntityKey::Resource(_)
+        | EntityKey::AccessRequest(_) => {}
     }
     if let Some(dropped) = dropped {
         resource

@@ -323,6 +323,8 @@ pub(super) fn remove(
                 None => whole.push(Change::DeleteResource(resource.key.clone())),
                 Some(listed) => prune_assignments(resource, listed, removal, &mut inside),
             },
+            // No part of documents: what is asked for is not taken back by writing one.
+            Entity::AccessRequest(_) => {}
             Entity::Segment(segment) => {
                 if !named.segments.contains(&segment.id) {
                     whole.push(Change::DeleteSegment(segment.id.clone()));

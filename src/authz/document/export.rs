@@ -58,6 +58,8 @@ pub fn export(entities: &[Entity]) -> Result<String, ExportError> {
                 sorted.resources.insert(&resource.key, value);
             }
             Entity::Segment(segment) => drop(sorted.segments.insert(&segment.id, segment)),
+            // No part of documents, which say how an account is to be.
+            Entity::AccessRequest(_) => {}
         }
     }
     let account = sorted.account.ok_or(ExportError::NoAccount)?;

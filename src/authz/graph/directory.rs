@@ -29,7 +29,7 @@ pub(super) struct Entities {
 }
 
 impl Entities {
-    /// Takes over an entity that belongs to the directory; a resource is handed back.
+    /// Takes over an entity that belongs to the directory.
     pub(super) fn put(&mut self, entity: Entity) {
         match entity {
             Entity::Account(account) => self.account = Some(Arc::new(account)),
@@ -44,7 +44,7 @@ impl Entities {
             Entity::Segment(segment) => {
                 drop(self.segments.insert(segment.id.clone(), Arc::new(segment)))
             }
-            Entity::Resource(..) => {}
+            Entity::Resource(..) | Entity::AccessRequest(_) => {}
         }
     }
 
@@ -56,7 +56,7 @@ impl Entities {
             EntityKey::User(id) => drop(self.users.remove(id)),
             EntityKey::AccessGroup(id) => drop(self.access_groups.remove(id)),
             EntityKey::Segment(id) => drop(self.segments.remove(id)),
-            EntityKey::Resource(_) => {}
+            EntityKey::Resource(_) | EntityKey::AccessRequest(_) => {}
         }
     }
 }

@@ -239,6 +239,7 @@ pub(super) async fn apply(
             account,
             expected,
             changes,
+            events: &[],
             idempotency: None,
         })
         .await

@@ -35,6 +35,8 @@ pub fn changes_of_entity(entity: Entity) -> (Vec<Change>, Vec<Change>) {
         }
         Entity::Resource(resource, attributes) => (put_resource(resource, attributes), Vec::new()),
         Entity::Segment(segment) => (vec![put_segment(segment)], Vec::new()),
+        // Written by AccessRequestService alone.
+        Entity::AccessRequest(_) => (Vec::new(), Vec::new()),
     }
 }
 

@@ -400,6 +400,7 @@ pub fn entity_key_to_wire(key: &EntityKey) -> wire::EntityKey {
             Some(&key.resource_type),
         ),
         EntityKey::Segment(id) => (wire::EntityKind::Segment, Some(id), None),
+        EntityKey::AccessRequest(id) => (wire::EntityKind::AccessRequest, Some(id), None),
     };
     wire::EntityKey {
         kind: kind.into(),
@@ -424,6 +425,10 @@ pub fn entity_change_to_wire(change: &EntityChange) -> wire::EntityChange {
             Change::Resource(resource_to_wire(resource, None))
         }
         EntityChange::Put(Entity::Segment(segment)) => Change::Segment(segment_to_wire(segment)),
+        // Its reason is for those whom AccessRequestService answers.
+        EntityChange::Put(Entity::AccessRequest(request)) => Change::AccessRequest(
+            entity_key_to_wire(&EntityKey::AccessRequest(request.id.clone())),
+        ),
         EntityChange::Delete(key) => Change::Deleted(entity_key_to_wire(key)),
     };
     wire::EntityChange {

@@ -2,9 +2,11 @@
 -- often as one likes. Roles that the owner may not create are to be created by an administrator,
 -- see docs/postgres.md; a role that isn't there is passed over with a warning.
 --
--- * ambit_reader reads account data, where accounts stand and what changed.
+-- * ambit_reader reads account data, access requests and their events, where accounts stand and what
+--   changed.
 -- * ambit_writer writes account data besides, and takes tokens. What it changes, triggers log: it
---   has no right on the log, on the heads and on the identity.
+--   has no right on the log, on the heads and on the identity, and writes no access requests: those
+--   are filed and resolved through the server, which looks at who may.
 -- * ambit_server is what `ambit serve --no-migrate` needs.
 
 DO $do$
@@ -36,8 +38,8 @@ BEGIN
         EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ambit FROM %I', role);
         EXECUTE format('GRANT USAGE ON SCHEMA ambit TO %I', role);
         EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.epoch(), ambit.transaction_token(text) TO %I', role);
-        EXECUTE format('GRANT SELECT ON %s, ambit.account_head, ambit.revision_log, ambit.change_log TO %I',
-            account_data, role);
+        EXECUTE format('GRANT SELECT ON %s, ambit.access_request, ambit.access_request_event,
+            ambit.account_head, ambit.revision_log, ambit.change_log TO %I', account_data, role);
         IF role IN ('ambit_writer', 'ambit_server') THEN
             EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO %I', account_data, role);
             EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.reload_account(text) TO %I', role);
@@ -45,6 +47,12 @@ BEGIN
         IF role = 'ambit_server' THEN
             EXECUTE format('GRANT SELECT ON ambit.store_identity TO %I', role);
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ambit.idempotency TO %I', role);
+            -- Requests and events go with their account only, which takes no right on them.
+            EXECUTE format('GRANT INSERT, UPDATE ON ambit.access_request TO %I', role);
+            EXECUTE format('GRANT INSERT ON ambit.access_request_event TO %I', role);
+            EXECUTE format('GRANT SELECT, DELETE ON ambit.access_request_outbox TO %I', role);
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ambit.access_request_delivery,
+                ambit.spent_link TO %I', role);
             -- To trim; the log's rows go along.
             EXECUTE format('GRANT DELETE, UPDATE ON ambit.revision_log TO %I', role);
         END IF;

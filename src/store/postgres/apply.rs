@@ -13,13 +13,14 @@ use sqlx::Row;
 use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
 use super::error::store_error;
 use super::read;
+use super::requests;
 use super::resources;
 use super::session::Session;
 use super::statements::{copied, copy_sql, put_sql, remove_sql, time_of};
 use crate::authz::catalog::Catalog;
 use crate::authz::model::{Entity, EntityKey, Id};
 use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
-use crate::store::rows::inconsistent;
+use crate::store::rows::{answered, inconsistent};
 use crate::store::tables::Table;
 use crate::store::{Head, IdempotencyKey, Nonce, RememberedWrite, StoreError, Write};
 
@@ -73,10 +74,14 @@ async fn write_in(connection: &mut Session, write: Write<'_>) -> Result<Head, St
     };
     let difference = difference(&present, &wanted)?;
     let head = match stored {
-        Some(head) if difference.is_empty() => head,
+        Some(head) if difference.is_empty() => {
+            record(connection, &write).await?;
+            head
+        }
         _ => {
             let alone = owner_may_stand_alone(&wanted);
             write_difference(connection, write.account, alone, &difference).await?;
+            record(connection, &write).await?;
             take_revision(connection, write.account, stored).await?
         }
     };
@@ -84,6 +89,15 @@ async fn write_in(connection: &mut Session, write: Write<'_>) -> Result<Head, St
         bounded(SMALL, remember(connection, write.account, key, head)).await?;
     }
     Ok(head)
+}
+
+/// Events tell of the states that were just written.
+async fn record(connection: &mut Session, write: &Write<'_>) -> Result<(), StoreError> {
+    if write.events.is_empty() {
+        return Ok(());
+    }
+    let recording = requests::record(connection, write.account, write.events);
+    bounded(LARGE, recording).await
 }
 
 async fn queue_up(connection: &mut Session, account: &Id) -> Result<(), StoreError> {
@@ -323,10 +337,11 @@ async fn remember(
         .await
         .map_err(store_error)?;
     let remember = format!(
-        "INSERT INTO ambit.idempotency (account_id, key, request_digest, revision, nonce, at)
-            VALUES ($1, $2, $3, $4, $5, {})
+        "INSERT INTO ambit.idempotency (account_id, key, request_digest, revision, nonce, at, answer)
+            VALUES ($1, $2, $3, $4, $5, {}, $7)
             ON CONFLICT (account_id, key) DO UPDATE SET request_digest = excluded.request_digest,
-                revision = excluded.revision, nonce = excluded.nonce, at = excluded.at",
+                revision = excluded.revision, nonce = excluded.nonce, at = excluded.at,
+                answer = excluded.answer",
         time_of("$6")
     );
     sqlx::query(sqlx::AssertSqlSafe(remember))
@@ -336,6 +351,7 @@ async fn remember(
         .bind(i64::try_from(head.revision).unwrap_or(i64::MAX))
         .bind(&head.nonce[..])
         .bind(key.now_micros)
+        .bind(key.answer.map(Id::as_str))
         .execute(connection)
         .await
         .map_err(store_error)?;
@@ -349,7 +365,7 @@ pub(super) async fn remembered(
     key: IdempotencyKey<'_>,
 ) -> Result<Option<RememberedWrite>, StoreError> {
     let sql = format!(
-        "SELECT revision, nonce, request_digest FROM ambit.idempotency
+        "SELECT revision, nonce, request_digest, answer FROM ambit.idempotency
             WHERE account_id = $1 AND key = $2 AND at > {}",
         time_of("$3")
     );
@@ -362,6 +378,7 @@ pub(super) async fn remembered(
         .map_err(store_error)?;
     row.map(|row| {
         let digest: &[u8] = row.try_get(2).map_err(store_error)?;
+        let answer: Option<&str> = row.try_get(3).map_err(store_error)?;
         Ok(RememberedWrite {
             head: read::head_of(&row, account.as_str())?,
             request_digest: digest.try_into().map_err(|_| {
@@ -372,6 +389,7 @@ pub(super) async fn remembered(
                     "not of 32 bytes",
                 )
             })?,
+            answer: answered(key, answer)?,
         })
     })
     .transpose()

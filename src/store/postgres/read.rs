@@ -4,6 +4,7 @@
 //! each entity with all that belongs to it into JSON. The statements differ only in which entities
 //! they read: a page in the order of ids, or those of a list of keys.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use sqlx::Row;
@@ -11,6 +12,7 @@ use sqlx::postgres::PgRow;
 
 use super::connect::{LARGE, bounded};
 use super::error::store_error;
+use super::requests;
 use super::resources;
 use super::session::Session;
 use crate::authz::model::{Account, Entity, EntityKey, Id};
@@ -46,7 +48,7 @@ pub(super) async fn entities(
     account: &Id,
     keys: &[EntityKey],
 ) -> Result<Vec<Entity>, StoreError> {
-    static SQL: LazyLock<[String; 5]> = LazyLock::new(|| {
+    static SQL: LazyLock<[String; 6]> = LazyLock::new(|| {
         Kind::ALL.map(|kind| {
             let ((table, id), entity) = (kind.table(), gathered(kind));
             format!(
@@ -95,8 +97,9 @@ macro_rules! micros {
 pub(super) use micros;
 
 /// The JSON of an entity `e` of a kind.
-fn gathered(kind: Kind) -> &'static str {
-    match kind {
+fn gathered(kind: Kind) -> Cow<'static, str> {
+    Cow::Borrowed(match kind {
+        Kind::AccessRequest => return Cow::Owned(requests::gathered_request("e")),
         Kind::Team => "json_build_array(e.team_id, e.parent)",
         Kind::PermissionSet => concat!(
             "json_build_array(e.permission_set_id, (SELECT coalesce(json_agg(json_build_array(
@@ -149,7 +152,7 @@ fn gathered(kind: Kind) -> &'static str {
                     FROM ambit.segment_target AS t
                     WHERE t.account_id = $1 AND t.segment_id = e.segment_id))"
         }
-    }
+    })
 }
 
 /// Entities after an id, in byte order, at most a [`PAGE`].
@@ -159,13 +162,14 @@ pub(super) async fn page(
     account: &Id,
     after: &str,
 ) -> Result<Vec<Entity>, StoreError> {
-    static SQL: LazyLock<[String; 5]> = LazyLock::new(|| {
+    static SQL: LazyLock<[String; 6]> = LazyLock::new(|| {
         Kind::ALL.map(|kind| {
             let ((table, id), entity) = (kind.table(), gathered(kind));
             format!(
                 "SELECT coalesce(json_agg({entity} ORDER BY e.{id}), '[]')::text \
-                 FROM (SELECT * FROM ambit.{table} WHERE account_id = $1 AND {id} > $2 \
-                 ORDER BY {id} LIMIT $3) AS e"
+                 FROM (SELECT * FROM ambit.{table} WHERE {}account_id = $1 AND {id} > $2 \
+                 ORDER BY {id} LIMIT $3) AS e",
+                kind.loaded()
             )
         })
     });

@@ -17,6 +17,7 @@ use crate::store::tables::Table;
 enum Type {
     Text,
     Flag,
+    Number,
     /// Unix microseconds in JSON.
     Time,
     /// An array of text, in JSON as the text of a JSON array.
@@ -54,7 +55,7 @@ static USER_GRANT: [(&str, Type); GRANT_COLUMNS] = grants("user_id");
 
 #[expect(clippy::too_many_lines, reason = "one table an arm, read by its arms")]
 fn shape(table: Table) -> Shape {
-    use Type::{Flag, Json, Text, Texts, Time};
+    use Type::{Flag, Json, Number, Text, Texts, Time};
     let (table, columns, key): (_, &'static [(&'static str, Type)], _) = match table {
         Table::Account => (
             "account",
@@ -108,6 +109,34 @@ fn shape(table: Table) -> Shape {
                 ("partitioned", Flag),
             ],
             2,
+        ),
+        Table::AccessRequest => (
+            "access_request",
+            &[
+                ("access_request_id", Text),
+                ("user_id", Text),
+                ("resource_type", Text),
+                ("action", Text),
+                ("resource_id", Text),
+                ("reason", Text),
+                ("denied_as", Text),
+                ("wanted_seconds", Number),
+                ("origin_url", Text),
+                ("filed_at", Time),
+                ("expires_at", Time),
+                ("state", Text),
+                ("closed_at", Time),
+                ("closed_by", Text),
+                ("closing_note", Text),
+                ("resolution", Text),
+                ("resolution_id", Text),
+                ("resolution_type", Text),
+                ("resolution_permission", Text),
+                ("resolution_level", Text),
+                ("resolution_unassigned", Flag),
+                ("resolution_expires_at", Time),
+            ],
+            1,
         ),
         Table::AccountSetting => (
             "account_setting",
@@ -221,6 +250,7 @@ fn value_of(index: usize, column_type: Type) -> String {
     match column_type {
         Type::Text => text,
         Type::Flag => format!("{text}::boolean"),
+        Type::Number => format!("{text}::int8"),
         Type::Time => time_of(&text),
         Type::Texts => format!("ARRAY(SELECT json_array_elements_text({text}::json))"),
         Type::Json => format!("{text}::json"),
@@ -323,6 +353,7 @@ pub(super) fn copied(
             (_, Value::Null) => out.push_str("\\N"),
             (Type::Text | Type::Json, Value::String(text)) => escaped(text, out),
             (Type::Flag, Value::Bool(flag)) => out.push(if *flag { 't' } else { 'f' }),
+            (Type::Number, Value::Number(number)) => escaped(&number.to_string(), out),
             (Type::Time, Value::Number(micros)) => {
                 let time = micros.as_i64().and_then(Timestamp::from_unix_micros);
                 let time = time.ok_or_else(|| unavailable("a time that is none"))?;

@@ -8,12 +8,13 @@ use sqlx::{Row, SqliteConnection};
 
 use super::error::store_error;
 use super::read;
+use super::requests;
 use super::resources;
 use super::statements::{put_sql, remove_sql};
 use crate::authz::model::{Entity, EntityKey, Id};
 use crate::store::change_keys::KEYS_MAX;
 use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
-use crate::store::rows::inconsistent;
+use crate::store::rows::{answered, inconsistent};
 use crate::store::tables::Table;
 use crate::store::{Head, IdempotencyKey, RememberedWrite, StoreError, Write};
 
@@ -74,6 +75,9 @@ async fn write_in(connection: &mut SqliteConnection, write: Write<'_>) -> Result
         Some(head) if difference.is_empty() => head,
         _ => write_difference(connection, write.account, stored, &difference).await?,
     };
+    if !write.events.is_empty() {
+        requests::record(connection, write.account, write.events).await?;
+    }
     if let Some(key) = write.idempotency {
         remember(connection, write.account, key, head).await?;
     }
@@ -271,8 +275,9 @@ async fn remember(
     .await
     .map_err(store_error)?;
     sqlx::query(
-        "INSERT OR REPLACE INTO idempotency (account_id, key, request_digest, revision, nonce, at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO idempotency (account_id, key, request_digest, revision, nonce, at,
+                answer)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )
     .bind(account.as_str())
     .bind(key.key.as_str())
@@ -280,6 +285,7 @@ async fn remember(
     .bind(i64::try_from(head.revision).unwrap_or(i64::MAX))
     .bind(&head.nonce[..])
     .bind(key.now_micros)
+    .bind(key.answer.map(Id::as_str))
     .execute(connection)
     .await
     .map_err(store_error)?;
@@ -317,7 +323,7 @@ pub(super) async fn remembered(
     key: IdempotencyKey<'_>,
 ) -> Result<Option<RememberedWrite>, StoreError> {
     let row = sqlx::query(
-        "SELECT revision, nonce, request_digest FROM idempotency
+        "SELECT revision, nonce, request_digest, answer FROM idempotency
             WHERE account_id = ?1 AND key = ?2 AND at > ?3",
     )
     .bind(account.as_str())
@@ -328,6 +334,7 @@ pub(super) async fn remembered(
     .map_err(store_error)?;
     row.map(|row| {
         let digest: &[u8] = row.try_get(2).map_err(store_error)?;
+        let answer: Option<&str> = row.try_get(3).map_err(store_error)?;
         Ok(RememberedWrite {
             head: read::head_of(&row, account.as_str())?,
             request_digest: digest.try_into().map_err(|_| {
@@ -338,6 +345,7 @@ pub(super) async fn remembered(
                     "not of 32 bytes",
                 )
             })?,
+            answer: answered(key, answer)?,
         })
     })
     .transpose()

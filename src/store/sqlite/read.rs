@@ -7,12 +7,14 @@
 //!
 //! What can't be read as the model is [`StoreError::Inconsistent`] and names the row.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::error::store_error;
+use super::requests;
 use super::resources;
 use crate::authz::model::{Account, Entity, EntityKey, Id};
 use crate::store::kinds::{Kind, PAGE, Sought, in_order};
@@ -59,7 +61,7 @@ pub(super) async fn entities(
     account: &Id,
     keys: &[EntityKey],
 ) -> Result<Vec<Entity>, StoreError> {
-    static SQL: LazyLock<[String; 5]> = LazyLock::new(|| {
+    static SQL: LazyLock<[String; 6]> = LazyLock::new(|| {
         Kind::ALL.map(|kind| {
             let ((table, id), entity) = (kind.table(), gathered(kind));
             format!(
@@ -94,8 +96,9 @@ pub(super) async fn entities(
 }
 
 /// The JSON of an entity `e` of a kind.
-fn gathered(kind: Kind) -> &'static str {
-    match kind {
+fn gathered(kind: Kind) -> Cow<'static, str> {
+    Cow::Borrowed(match kind {
+        Kind::AccessRequest => return Cow::Owned(requests::gathered_request("e")),
         Kind::Team => "json_array(e.team_id, e.parent)",
         Kind::PermissionSet => {
             "json_array(e.permission_set_id, (SELECT json_group_array(json_array(
@@ -136,7 +139,7 @@ fn gathered(kind: Kind) -> &'static str {
                     FROM segment_target AS t
                     WHERE t.account_id = ?1 AND t.segment_id = e.segment_id))"
         }
-    }
+    })
 }
 
 /// Entities after an id, in byte order, at most a [`PAGE`].
@@ -146,12 +149,13 @@ pub(super) async fn page(
     account: &Id,
     after: &str,
 ) -> Result<Vec<Entity>, StoreError> {
-    static SQL: LazyLock<[String; 5]> = LazyLock::new(|| {
+    static SQL: LazyLock<[String; 6]> = LazyLock::new(|| {
         Kind::ALL.map(|kind| {
             let ((table, id), entity) = (kind.table(), gathered(kind));
             format!(
                 "SELECT json_group_array({entity}) FROM (SELECT * FROM {table} \
-                 WHERE account_id = ?1 AND {id} > ?2 ORDER BY {id} LIMIT ?3) AS e"
+                 WHERE {}account_id = ?1 AND {id} > ?2 ORDER BY {id} LIMIT ?3) AS e",
+                kind.loaded()
             )
         })
     });

@@ -64,6 +64,30 @@ pub(super) fn put_sql(table: Table) -> &'static str {
             ON CONFLICT (account_id, resource_type, resource_id) DO UPDATE SET
                 owning_team = excluded.owning_team, partitioned = excluded.partitioned"
         }
+        Table::AccessRequest => {
+            "INSERT INTO access_request (account_id, access_request_id, user_id, resource_type, action, resource_id, reason,
+                denied_as, wanted_seconds, origin_url, filed_at, expires_at, state, closed_at,
+                closed_by, closing_note, resolution, resolution_id, resolution_type,
+                resolution_permission, resolution_level, resolution_unassigned,
+                resolution_expires_at)
+            SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+                value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11,
+                value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->>
+                17, value ->> 18, value ->> 19, value ->> 20, value ->> 21
+            FROM json_each(?2) WHERE true
+            ON CONFLICT (account_id, access_request_id) DO UPDATE SET
+                user_id = excluded.user_id, resource_type = excluded.resource_type, action =
+                excluded.action, resource_id = excluded.resource_id, reason = excluded.reason,
+                denied_as = excluded.denied_as, wanted_seconds = excluded.wanted_seconds,
+                origin_url = excluded.origin_url, filed_at = excluded.filed_at, expires_at =
+                excluded.expires_at, state = excluded.state, closed_at = excluded.closed_at,
+                closed_by = excluded.closed_by, closing_note = excluded.closing_note, resolution
+                = excluded.resolution, resolution_id = excluded.resolution_id, resolution_type =
+                excluded.resolution_type, resolution_permission =
+                excluded.resolution_permission, resolution_level = excluded.resolution_level,
+                resolution_unassigned = excluded.resolution_unassigned, resolution_expires_at =
+                excluded.resolution_expires_at"
+        }
         Table::AccountSetting => {
             "INSERT INTO account_setting (account_id, name, type_key, value)
             SELECT ?1, value ->> 0, value ->> 1, value ->> 2 FROM json_each(?2)"
@@ -163,6 +187,10 @@ pub(super) fn remove_sql(table: Table) -> &'static str {
         Table::Resource => {
             "DELETE FROM resource WHERE account_id = ?1 AND (resource_type, resource_id) IN
                 (SELECT value ->> 0, value ->> 1 FROM json_each(?2))"
+        }
+        Table::AccessRequest => {
+            "DELETE FROM access_request WHERE account_id = ?1
+                AND access_request_id IN (SELECT value ->> 0 FROM json_each(?2))"
         }
         Table::AccountSetting => {
             "DELETE FROM account_setting WHERE account_id = ?1 AND (name, type_key) IN

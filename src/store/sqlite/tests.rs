@@ -17,6 +17,7 @@ async fn write(store: &SqliteStore, changes: &[EntityChange]) -> Result<Head, St
             account: &acme,
             expected,
             changes,
+            events: &[],
             idempotency: None,
         })
         .await

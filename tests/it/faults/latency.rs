@@ -78,6 +78,7 @@ async fn t8_a_commit_is_visible_on_another_replica_about_as_soon_as_a_bare_notif
             account: &account,
             expected,
             changes: &changes,
+            events: &[],
             idempotency: None,
         };
         let head = writer.apply(write).await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use ambit::authz::access_request::*;
 use ambit::authz::model::*;
 use ambit::store::*;
 use async_trait::async_trait;
@@ -193,6 +194,63 @@ impl Store for HeldStore {
         idempotency: IdempotencyKey<'_>,
     ) -> Result<Option<RememberedWrite>, StoreError> {
         self.store().remembered(account, idempotency).await
+    }
+
+    async fn access_request(
+        &self,
+        account: &Id,
+        id: &Id,
+    ) -> Result<Option<AccessRequest>, StoreError> {
+        self.store().access_request(account, id).await
+    }
+
+    async fn access_requests(
+        &self,
+        account: &Id,
+        filter: &RequestFilter,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccessRequest>, StoreError> {
+        self.store()
+            .access_requests(account, filter, after, limit)
+            .await
+    }
+
+    async fn access_request_events(
+        &self,
+        account: &Id,
+        request: &Id,
+    ) -> Result<Vec<RequestEvent>, StoreError> {
+        self.store().access_request_events(account, request).await
+    }
+
+    async fn last_denial(
+        &self,
+        account: &Id,
+        user: &Id,
+        target: &RequestTarget,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.store().last_denial(account, user, target).await
+    }
+
+    async fn accounts_with_pending(
+        &self,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<PendingAccount>, StoreError> {
+        self.store().accounts_with_pending(after, limit).await
+    }
+
+    async fn spend_link(
+        &self,
+        account: &Id,
+        link: [u8; 16],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.store()
+            .spend_link(account, link, expires_at, now)
+            .await
     }
 
     async fn delete_account(

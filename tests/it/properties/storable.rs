@@ -62,7 +62,7 @@ pub fn storable(account: &str, entities: Vec<Entity>) -> Vec<Entity> {
                 of.assignments.retain(|row| known(&row.principal));
                 of.partitioned |= !of.assignments.is_empty();
             }
-            Entity::Segment(_) => {}
+            Entity::Segment(_) | Entity::AccessRequest(_) => {}
         }
         entity
     };

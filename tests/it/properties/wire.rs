@@ -537,6 +537,7 @@ impl Running {
                 account: &account,
                 expected,
                 changes,
+                events: &[],
                 idempotency: None,
             })
             .await

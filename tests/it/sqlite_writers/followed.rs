@@ -190,6 +190,7 @@ fn kind_of(key: &EntityKey) -> &'static str {
         EntityKey::AccessGroup(_) => "group",
         EntityKey::Resource(_) => "resource",
         EntityKey::Segment(_) => "segment",
+        EntityKey::AccessRequest(_) => "access_request",
     }
 }
 

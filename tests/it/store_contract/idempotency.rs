@@ -20,6 +20,7 @@ fn named(key: &Id, digest: u8, now_micros: i64) -> IdempotencyKey<'_> {
         request_digest: [digest; 32],
         now_micros,
         ttl_micros: DAY,
+        answer: None,
     }
 }
 
@@ -34,6 +35,7 @@ async fn write(
             account: &id("acme"),
             expected,
             changes,
+            events: &[],
             idempotency: Some(idempotency),
         })
         .await
@@ -52,6 +54,7 @@ async fn a_write_is_remembered(store: Arc<dyn Store>) {
     let remembered = Some(RememberedWrite {
         request_digest: [1; 32],
         head,
+        answer: None,
     });
     assert_eq!(look(named(&one, 1, 5)).await, remembered);
     // Told with the digest that it was made with, so that another request is told apart.
@@ -69,7 +72,8 @@ async fn a_write_is_remembered(store: Arc<dyn Store>) {
         look(named(&other, 3, 6)).await,
         Some(RememberedWrite {
             request_digest: [3; 32],
-            head
+            head,
+            answer: None,
         })
     );
 }

@@ -88,6 +88,7 @@ async fn expected_head(store: Arc<dyn Store>) {
                     account: &acme,
                     expected,
                     changes,
+                    events: &[],
                     idempotency: None,
                 })
                 .await
@@ -164,6 +165,7 @@ async fn overlapping_writers(store: Arc<dyn Store>) {
                             account: &acme,
                             expected,
                             changes: &change,
+                            events: &[],
                             idempotency: None,
                         })
                         .await;

@@ -305,7 +305,8 @@ async fn a_snapshot_is_ordered(store: Arc<dyn Store>) {
         Entity::User(_) => 3,
         Entity::AccessGroup(_) => 4,
         Entity::Segment(_) => 5,
-        Entity::Resource(..) => 6,
+        Entity::AccessRequest(_) => 6,
+        Entity::Resource(..) => 7,
     };
     assert!(entities.is_sorted_by_key(rank));
     let resources: Vec<&ResourceKey> = entities

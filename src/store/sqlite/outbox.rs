@@ -1,0 +1,349 @@
+//! The outbox on SQLite: one writer at a time, so that a claim is a claim.
+
+use std::sync::LazyLock;
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqlitePool;
+
+use super::SqliteStore;
+use super::error::store_error;
+use super::requests::{gathered_event, gathered_row, json_of};
+use crate::authz::access_request::RequestEvent;
+use crate::authz::model::{Id, Timestamp};
+use crate::store::StoreError;
+use crate::store::outbox::{
+    ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Outbox,
+};
+use crate::store::request_rows::{
+    DELIVERY, DeliveryRow, EventRow, account_of, parse, problem_text,
+};
+use crate::store::rows::not_json;
+
+#[async_trait]
+impl Outbox for SqliteStore {
+    #[tracing::instrument(name = "store.unsent_events", level = "debug", skip_all)]
+    async fn unsent_events(&self, limit: u32) -> Result<Vec<(Id, RequestEvent)>, StoreError> {
+        unsent_events(&self.readers, limit).await
+    }
+
+    #[tracing::instrument(name = "store.fan_out", level = "debug", skip_all)]
+    async fn fan_out(
+        &self,
+        account: &Id,
+        request: &Id,
+        ordinal: u32,
+        destinations: &[String],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.file.verify()?;
+        fan_out(&self.writer, (account, request, ordinal), destinations, now).await
+    }
+
+    #[tracing::instrument(name = "store.claim_deliveries", level = "debug", skip_all)]
+    async fn claim_deliveries(
+        &self,
+        now: Timestamp,
+        lease_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        self.file.verify()?;
+        // The writer is asked only where there is something to write.
+        if !is_any_due(&self.readers, now).await? {
+            return Ok(Vec::new());
+        }
+        claim(&self.writer, now, lease_until, limit).await
+    }
+
+    #[tracing::instrument(name = "store.settle_delivery", level = "debug", skip_all)]
+    async fn settle_delivery(
+        &self,
+        claimed: &ClaimedDelivery,
+        outcome: DeliveryOutcome,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.file.verify()?;
+        settle(&self.writer, claimed, outcome, now).await
+    }
+
+    #[tracing::instrument(name = "store.deliveries", level = "debug", skip_all)]
+    async fn deliveries(
+        &self,
+        account: &Id,
+        state: Option<DeliveryState>,
+        after: Option<&DeliveryKey>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        deliveries(&self.readers, account, state, after, limit).await
+    }
+
+    #[tracing::instrument(name = "store.replay_delivery", level = "debug", skip_all)]
+    async fn replay_delivery(&self, key: &DeliveryKey, now: Timestamp) -> Result<bool, StoreError> {
+        self.file.verify()?;
+        replay(&self.writer, key, now).await
+    }
+
+    #[tracing::instrument(name = "store.trim_deliveries", level = "debug", skip_all)]
+    async fn trim_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.file.verify()?;
+        trim(&self.writer, before, limit).await
+    }
+}
+
+async fn unsent_events(
+    readers: &SqlitePool,
+    limit: u32,
+) -> Result<Vec<(Id, RequestEvent)>, StoreError> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT json_group_array(json_array(e.account_id, {}))
+                FROM (SELECT * FROM access_request_outbox
+                    ORDER BY account_id, access_request_id, ordinal LIMIT ?1) AS o
+                CROSS JOIN access_request_event AS e ON e.account_id = o.account_id
+                    AND e.access_request_id = o.access_request_id AND e.ordinal = o.ordinal",
+            gathered_event("e")
+        )
+    });
+    let mut connection = readers.acquire().await.map_err(store_error)?;
+    let query = sqlx::query(sqlx::AssertSqlSafe(SQL.as_str())).bind(limit);
+    let json = json_of(&mut connection, query).await?;
+    parse(
+        "access_request_event",
+        &json,
+        |(account, event): (&str, EventRow<'_>)| {
+            Ok((account_of("access_request_event", account)?, event.event()?))
+        },
+    )
+}
+
+/// Of several that fan out the same event, the one that takes it out of the outbox makes the
+/// deliveries.
+async fn fan_out(
+    writer: &SqlitePool,
+    (account, request, ordinal): (&Id, &Id, u32),
+    destinations: &[String],
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let mut transaction = writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(store_error)?;
+    let taken = sqlx::query(
+        "DELETE FROM access_request_outbox
+            WHERE account_id = ?1 AND access_request_id = ?2 AND ordinal = ?3",
+    )
+    .bind(account.as_str())
+    .bind(request.as_str())
+    .bind(ordinal)
+    .execute(&mut *transaction)
+    .await
+    .map_err(store_error)?;
+    if taken.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query(
+        "INSERT INTO access_request_delivery
+            (account_id, access_request_id, ordinal, destination, created_at, next_attempt_at)
+            SELECT DISTINCT ?1, ?2, ?3, value, ?5, ?5 FROM json_each(?4)",
+    )
+    .bind(account.as_str())
+    .bind(request.as_str())
+    .bind(ordinal)
+    .bind(serde_json::to_string(destinations).map_err(not_json)?)
+    .bind(now.unix_micros())
+    .execute(&mut *transaction)
+    .await
+    .map_err(store_error)?;
+    transaction.commit().await.map_err(store_error)?;
+    Ok(true)
+}
+
+async fn is_any_due(readers: &SqlitePool, now: Timestamp) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM access_request_delivery
+            WHERE state = 'pending' AND next_attempt_at <= ?1)",
+    )
+    .bind(now.unix_micros())
+    .fetch_one(readers)
+    .await
+    .map_err(store_error)
+}
+
+async fn claim(
+    writer: &SqlitePool,
+    now: Timestamp,
+    lease_until: Timestamp,
+    limit: u32,
+) -> Result<Vec<ClaimedDelivery>, StoreError> {
+    static READ: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT json_group_array(json_array(d.account_id, {}, {}))
+                FROM json_each(?1) AS k CROSS JOIN access_request_delivery AS d
+                    ON d.account_id = k.value ->> 0 AND d.access_request_id = k.value ->> 1
+                    AND d.ordinal = k.value ->> 2 AND d.destination = k.value ->> 3
+                CROSS JOIN access_request_event AS e ON e.account_id = d.account_id
+                    AND e.access_request_id = d.access_request_id AND e.ordinal = d.ordinal",
+            gathered_row(DELIVERY, "d"),
+            gathered_event("e")
+        )
+    });
+    let mut transaction = writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(store_error)?;
+    let due = sqlx::query(
+        "SELECT json_group_array(json_array(account_id, access_request_id, ordinal, destination))
+            FROM (SELECT * FROM access_request_delivery AS d
+                WHERE state = 'pending' AND next_attempt_at <= ?1
+                    AND NOT EXISTS (SELECT 1 FROM access_request_delivery AS e
+                        WHERE e.account_id = d.account_id
+                            AND e.access_request_id = d.access_request_id
+                            AND e.ordinal < d.ordinal AND e.destination = d.destination
+                            AND e.state = 'pending')
+                    AND NOT EXISTS (SELECT 1 FROM access_request_outbox AS e
+                        WHERE e.account_id = d.account_id
+                            AND e.access_request_id = d.access_request_id
+                            AND e.ordinal < d.ordinal)
+                ORDER BY next_attempt_at LIMIT ?2)",
+    )
+    .bind(now.unix_micros())
+    .bind(limit);
+    let due = json_of(&mut transaction, due).await?;
+    let due = String::from_utf8_lossy(&due).into_owned();
+    if due == "[]" {
+        return Ok(Vec::new());
+    }
+    sqlx::query(
+        "UPDATE access_request_delivery
+            SET attempts = attempts + 1, leased_until = ?2, next_attempt_at = ?2
+            WHERE (account_id, access_request_id, ordinal, destination) IN (
+                SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1))",
+    )
+    .bind(&due)
+    .bind(lease_until.unix_micros())
+    .execute(&mut *transaction)
+    .await
+    .map_err(store_error)?;
+    let read = sqlx::query(sqlx::AssertSqlSafe(READ.as_str())).bind(&due);
+    let json = json_of(&mut transaction, read).await?;
+    let claimed = parse(
+        "access_request_delivery",
+        &json,
+        |(account, delivery, event): (&str, DeliveryRow<'_>, EventRow<'_>)| {
+            let account = account_of("access_request_delivery", account)?;
+            Ok(ClaimedDelivery {
+                delivery: delivery.delivery(&account)?,
+                event: event.event()?,
+                lease: lease_until,
+            })
+        },
+    )?;
+    transaction.commit().await.map_err(store_error)?;
+    Ok(claimed)
+}
+
+async fn settle(
+    writer: &SqlitePool,
+    claimed: &ClaimedDelivery,
+    outcome: DeliveryOutcome,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let (state, next, problem) = match outcome {
+        DeliveryOutcome::Delivered => (DeliveryState::Delivered, now, None),
+        DeliveryOutcome::Retry { at, problem } => (DeliveryState::Pending, at, Some(problem)),
+        DeliveryOutcome::Dead { problem } => (DeliveryState::Dead, now, Some(problem)),
+    };
+    let settled_at = (state != DeliveryState::Pending).then(|| now.unix_micros());
+    let key = &claimed.delivery.key;
+    let settled = sqlx::query(
+        "UPDATE access_request_delivery SET state = ?7, next_attempt_at = ?8, settled_at = ?9,
+            last_problem = ?10, leased_until = NULL
+            WHERE account_id = ?1 AND access_request_id = ?2 AND ordinal = ?3 AND destination = ?4
+                AND state = 'pending' AND attempts = ?5 AND leased_until = ?6",
+    )
+    .bind(key.account.as_str())
+    .bind(key.request.as_str())
+    .bind(key.ordinal)
+    .bind(&key.destination)
+    .bind(claimed.delivery.attempts)
+    .bind(claimed.lease.unix_micros())
+    .bind(state.as_str())
+    .bind(next.unix_micros())
+    .bind(settled_at)
+    .bind(problem.as_deref().map(problem_text))
+    .execute(writer)
+    .await
+    .map_err(store_error)?;
+    Ok(settled.rows_affected() == 1)
+}
+
+async fn deliveries(
+    readers: &SqlitePool,
+    account: &Id,
+    state: Option<DeliveryState>,
+    after: Option<&DeliveryKey>,
+    limit: u32,
+) -> Result<Vec<Delivery>, StoreError> {
+    let of_state = match state {
+        Some(_) => "AND state = ?6",
+        None => "",
+    };
+    let sql = format!(
+        "SELECT json_group_array({}) FROM (SELECT * FROM access_request_delivery
+            WHERE account_id = ?1 {of_state}
+                AND (access_request_id, ordinal, destination) > (?2, ?3, ?4)
+            ORDER BY access_request_id, ordinal, destination LIMIT ?5) AS d",
+        gathered_row(DELIVERY, "d")
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(account.as_str())
+        .bind(after.map_or("", |key| key.request.as_str()))
+        .bind(after.map_or(-1, |key| i64::from(key.ordinal)))
+        .bind(after.map_or("", |key| key.destination.as_str()))
+        .bind(limit);
+    if let Some(state) = state {
+        query = query.bind(state.as_str());
+    }
+    let mut connection = readers.acquire().await.map_err(store_error)?;
+    let json = json_of(&mut connection, query).await?;
+    parse("access_request_delivery", &json, |row: DeliveryRow<'_>| {
+        row.delivery(account)
+    })
+}
+
+async fn replay(
+    writer: &SqlitePool,
+    key: &DeliveryKey,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let replayed = sqlx::query(
+        "UPDATE access_request_delivery SET state = 'pending', attempts = 0,
+            next_attempt_at = ?5, settled_at = NULL
+            WHERE account_id = ?1 AND access_request_id = ?2 AND ordinal = ?3 AND destination = ?4
+                AND state <> 'pending'",
+    )
+    .bind(key.account.as_str())
+    .bind(key.request.as_str())
+    .bind(key.ordinal)
+    .bind(&key.destination)
+    .bind(now.unix_micros())
+    .execute(writer)
+    .await
+    .map_err(store_error)?;
+    Ok(replayed.rows_affected() == 1)
+}
+
+async fn trim(writer: &SqlitePool, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    let trimmed = sqlx::query(
+        "DELETE FROM access_request_delivery
+            WHERE (account_id, access_request_id, ordinal, destination) IN (
+                SELECT account_id, access_request_id, ordinal, destination
+                FROM access_request_delivery WHERE state <> 'pending' AND settled_at < ?1
+                ORDER BY settled_at LIMIT ?2)",
+    )
+    .bind(before.unix_micros())
+    .bind(limit)
+    .execute(writer)
+    .await
+    .map_err(store_error)?;
+    Ok(trimmed.rows_affected())
+}
