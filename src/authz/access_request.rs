@@ -7,6 +7,31 @@
 use super::decision::ReasonCode;
 use super::model::{Id, Level, PermissionKey, ResourceKey, Timestamp, worded};
 
+mod approval;
+mod approver;
+mod assigning;
+mod ceiling;
+mod filing;
+mod lifecycle;
+mod opening;
+mod refusal;
+mod resolution;
+mod revocation;
+mod suggestion;
+mod text;
+
+mod tests;
+
+pub use approval::approve;
+pub use approver::{approvers, may_resolve};
+pub use filing::{Filing, WANTED_SECONDS_MAX, Wish, canonical, file};
+pub use lifecycle::{Transition, cancel, deny, settle};
+pub use opening::{OPENED_MAX, Opened, Opening};
+pub use refusal::RequestRefusal;
+pub use revocation::revoke;
+pub use suggestion::{Suggestion, suggest, suggest_for};
+pub use text::{ORIGIN_URL_BYTES_MAX, TEXT_CHARS_MAX};
+
 worded! {
     /// Where a request stands; all but `Pending` are terminal.
     RequestState {

@@ -47,7 +47,7 @@ pub struct AccessSet<'g> {
 }
 
 /// What steps 1 to 4 come to: they need no resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::authz) enum Gate {
     /// Step 1.
     Barred(ReasonCode),
@@ -351,6 +351,21 @@ impl<'g> AccessSet<'g> {
         self.grants.iter().map(|grant| grant.level)
     }
 
+    /// The live grants, object grants aside.
+    pub(in crate::authz) fn live_grants(&self) -> &[Reaching] {
+        &self.grants
+    }
+
+    /// What the live grants come to: the highest level, and whether any of them includes unassigned
+    /// resources. Which resources they reach depends on nothing else of them.
+    pub(in crate::authz) fn extent(&self) -> Option<Reaching> {
+        let level = self.live_levels().max()?;
+        Some(Reaching {
+            level,
+            include_unassigned: self.grants.iter().any(|grant| grant.include_unassigned),
+        })
+    }
+
     /// The facts of a stored resource.
     pub(in crate::authz) fn stored(&self, id: &str) -> Option<Facts> {
         let index = self.graph.index(self.type_ix)?;
@@ -555,7 +570,7 @@ pub(in crate::authz) fn held_until(holding: &Holding, grant: &CompiledGrant) -> 
 }
 
 /// Step 1.
-fn barred(user: &CompiledUser) -> Option<ReasonCode> {
+pub(in crate::authz) fn barred(user: &CompiledUser) -> Option<ReasonCode> {
     use super::model::Partnership;
     match user.user.status {
         UserStatus::Invited => return Some(ReasonCode::UserPending),

@@ -71,6 +71,13 @@ impl<'g> AccessSet<'g> {
         }
     }
 
+    /// The same as ordinals of the type's index.
+    pub(in crate::authz) fn ordinals(&self) -> RoaringBitmap {
+        self.graph
+            .index(self.type_ix)
+            .map_or_else(RoaringBitmap::new, |index| self.to_bitmap(index))
+    }
+
     fn to_bitmap(&self, index: &TypeIndex) -> RoaringBitmap {
         let alive = &*index.postings.alive;
         match self.gate {

@@ -46,7 +46,7 @@ pub(in crate::authz) enum Wall {
 }
 
 /// A grant as far as the table needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::authz) struct Reaching {
     pub(in crate::authz) level: Level,
     pub(in crate::authz) include_unassigned: bool,
