@@ -9,8 +9,8 @@ use ambit::authz::change::{
 };
 use ambit::authz::graph::{AccountGraph, GraphBuilder};
 use ambit::authz::model::{
-    CatalogRef, Entity, EntityChange, EntityKey, Level, PermissionKey, Principal, Resource,
-    ResourceKey, User, UserStatus,
+    CatalogRef, Entity, EntityChange, EntityKey, Level, MembershipOf, PermissionKey, Principal,
+    Resource, ResourceKey, User, UserStatus,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, prop_oneof};
@@ -178,7 +178,12 @@ fn references(entity: &Entity) -> Vec<EntityKey> {
                 .iter()
                 .map(|grant| grant.resource.clone());
             let teams = user.all_teams().cloned().map(EntityKey::Team);
+            let memberships = user.memberships.iter().map(|held| match &held.of {
+                MembershipOf::Team(id) => EntityKey::Team(id.clone()),
+                MembershipOf::PermissionSet(id) => EntityKey::PermissionSet(id.clone()),
+            });
             teams
+                .chain(memberships)
                 .chain(sets)
                 .chain(objects.map(EntityKey::Resource))
                 .collect()
@@ -241,6 +246,11 @@ fn assert_sound(graph: &AccountGraph) {
             .map(|one| (&one.principal, &one.provenance));
         let distinct: BTreeSet<_> = pairs.collect();
         assert_eq!(distinct.len(), resource.assignments.len(), "{resource:?}");
+    }
+    for user in graph.users() {
+        let held = user.memberships.iter();
+        let distinct: BTreeSet<_> = held.map(|one| (&one.of, &one.provenance)).collect();
+        assert_eq!(distinct.len(), user.memberships.len(), "{user:?}");
     }
     for group in graph.access_groups() {
         assert!(

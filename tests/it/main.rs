@@ -23,6 +23,7 @@ mod freshness;
 mod golden;
 mod grpc;
 mod imports;
+mod memberships;
 mod metrics;
 mod oracle;
 mod postgres;

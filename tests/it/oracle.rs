@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use ambit::authz::access_set::Narrowing;
 use ambit::authz::decision::{Decision, Effect, Presentation, ReasonCode, Requestable, Target};
 use ambit::authz::model::{
-    AccessGroup, Account, Entity, Grant, Id, Level, ObjectGrant, Partnership, PermissionSet,
-    Principal, Resource, Team, Timestamp, User, UserStatus,
+    AccessGroup, Account, Entity, Grant, Id, Level, MembershipOf, ObjectGrant, Partnership,
+    PermissionSet, Principal, Resource, Team, Timestamp, User, UserStatus,
 };
 
 mod resource;
@@ -289,16 +289,32 @@ impl<'w> World<'w> {
         })
     }
 
-    /// All grants of the user, direct and by set.
-    fn all_grants(&self, user: &'w User) -> impl Iterator<Item = &'w Grant> + use<'w> {
-        let sets: Vec<&'w PermissionSet> = user
-            .permission_sets
-            .iter()
-            .filter_map(|set| self.sets.get(set.as_str()).copied())
-            .collect();
-        user.grants
-            .iter()
-            .chain(sets.into_iter().flat_map(|set| set.grants.iter()))
+    /// All grants of the user, direct and by set, each with its end. A set that is held in several
+    /// ways gives its grants once for each; a membership that ends, ends them.
+    fn all_grants(&self, user: &'w User) -> Vec<(&'w Grant, Option<Timestamp>)> {
+        let mut held: Vec<(&Id, Option<Timestamp>)> = Vec::new();
+        for set in &user.permission_sets {
+            held.push((set, None));
+        }
+        for membership in &user.memberships {
+            if let MembershipOf::PermissionSet(set) = &membership.of {
+                held.push((set, membership.expires_at));
+            }
+        }
+        let mut all = Vec::new();
+        for grant in &user.grants {
+            all.push((grant, grant.expires_at));
+        }
+        for (set, until) in held {
+            let Some(set) = self.sets.get(set.as_str()) else {
+                continue;
+            };
+            for grant in &set.grants {
+                let ends = grant.expires_at.into_iter().chain(until);
+                all.push((grant, ends.min()));
+            }
+        }
+        all
     }
 
     /// Whether a grant of this key is a grant of the action.
@@ -319,9 +335,10 @@ impl<'w> World<'w> {
     ) -> Vec<Counting> {
         let user = self.users[user.id.as_str()];
         self.all_grants(user)
-            .filter(|grant| live(grant.not_before, grant.expires_at, at))
-            .filter(|grant| self.gives(grant, resource_type, action))
-            .map(|grant| Counting {
+            .into_iter()
+            .filter(|(grant, end)| live(grant.not_before, *end, at))
+            .filter(|(grant, _)| self.gives(grant, resource_type, action))
+            .map(|(grant, _)| Counting {
                 level: grant.level,
                 include_unassigned: grant.include_unassigned,
             })
@@ -357,8 +374,9 @@ impl<'w> World<'w> {
         let user = self.users[user.id.as_str()];
         let by_grant = self
             .all_grants(user)
-            .filter(|grant| expired(grant.not_before, grant.expires_at, at))
-            .any(|grant| self.gives(grant, resource_type, action));
+            .into_iter()
+            .filter(|(grant, end)| expired(grant.not_before, *end, at))
+            .any(|(grant, _)| self.gives(grant, resource_type, action));
         let by_object_grant = id.is_some_and(|id| {
             self.object_grants(user, resource_type, action, id)
                 .any(|grant| expired(grant.not_before, grant.expires_at, at))

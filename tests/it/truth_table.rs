@@ -96,6 +96,11 @@ fn lists_and_their_inverses_hold() {
 }
 
 #[test]
+fn memberships_for_a_time_hold() {
+    run("more-memberships.yaml");
+}
+
+#[test]
 fn levels_of_derived_and_always_allowed_actions_hold() {
     run("more-tiny.yaml");
 }

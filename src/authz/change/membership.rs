@@ -1,5 +1,7 @@
 //! Memberships of teams and permission sets that say why and until when.
 
+use std::collections::BTreeSet;
+
 use super::super::model::{EntityKey, Id, Membership, MembershipOf, Provenance, User};
 use super::overlay::Link;
 use super::planner::Planner;
@@ -16,8 +18,7 @@ impl Planner<'_> {
         let slot = self.overlay.user(user);
         let held = slot.part(at, "membership.user", || User::new(user.clone()));
         let Membership { of, provenance, .. } = membership;
-        held.memberships
-            .retain(|other| !other.is_of(of, provenance));
+        take_out(&mut held.memberships, of, provenance);
         held.memberships.insert(membership.clone());
         self.within_memberships(user, ["membership", "membership"])?;
         self.overlay.claim(
@@ -37,8 +38,7 @@ impl Planner<'_> {
         let at = self.overlay.at;
         let slot = self.overlay.user(user);
         let held = slot.part(at, "membership.user", || User::new(user.clone()));
-        held.memberships
-            .retain(|other| !other.is_of(of, provenance));
+        take_out(&mut held.memberships, of, provenance);
     }
 
     /// Plain teams and sets, and those by a membership, are bounded together. `fields` are those to
@@ -51,23 +51,45 @@ impl Planner<'_> {
         let Some(user) = self.overlay.user(user).get() else {
             return Ok(());
         };
-        let by_team = |held: &&Membership| matches!(held.of, MembershipOf::Team(_));
-        let in_teams = user.memberships.iter().filter(by_team).count();
-        let teams = user.teams.len() + in_teams;
-        let sets = user.permission_sets.len() + (user.memberships.len() - in_teams);
-        let [of_teams, of_sets] = fields;
-        self.overlay.within(
-            teams,
-            TEAMS_OF_USER_MAX,
-            of_teams,
-            "additional teams of one user",
-        )?;
+        // Those of sets come last, and no more of them are counted than there may be.
+        let last = user.memberships.iter().rev();
+        let of_sets = last
+            .take_while(|held| matches!(held.of, MembershipOf::PermissionSet(_)))
+            .take(PERMISSION_SETS_OF_USER_MAX + 1)
+            .count();
+        let teams = user.teams.len() + (user.memberships.len() - of_sets);
+        let sets = user.permission_sets.len() + of_sets;
+        let [too_many_teams, too_many_sets] = fields;
         self.overlay.within(
             sets,
             PERMISSION_SETS_OF_USER_MAX,
-            of_sets,
+            too_many_sets,
             "permission sets of one user",
+        )?;
+        self.overlay.within(
+            teams,
+            TEAMS_OF_USER_MAX,
+            too_many_teams,
+            "additional teams of one user",
         )
+    }
+}
+
+fn take_out(stored: &mut BTreeSet<Membership>, of: &MembershipOf, provenance: &Provenance) {
+    // The least of them: each further field at its first value.
+    let least = Membership {
+        of: of.clone(),
+        provenance: provenance.clone(),
+        expires_at: None,
+        granted_by: None,
+    };
+    let same: Vec<Membership> = stored
+        .range(least..)
+        .take_while(|held| held.is_of(of, provenance))
+        .cloned()
+        .collect();
+    for held in &same {
+        stored.remove(held);
     }
 }
 

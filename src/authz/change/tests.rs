@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use super::super::graph::{AccountGraph, GraphBuilder};
 use super::super::model::{
-    CatalogRef, EntityChange, Grant, Id, Level, ObjectGrant, PermissionKey, Principal, Provenance,
-    ResourceKey, Timestamp, User,
+    CatalogRef, EntityChange, Grant, Id, Level, Membership, MembershipOf, ObjectGrant,
+    PermissionKey, Principal, Provenance, ResourceKey, Timestamp, User,
 };
 use super::{
     AccountPatch, Change, ChangeError, ChangeProblem, ChangeSet, GrantHolder, ResourcePatch,
@@ -15,6 +15,7 @@ use super::{
 
 mod account;
 mod grants;
+mod memberships;
 mod partitions;
 mod references;
 mod teams;
@@ -190,6 +191,32 @@ pub(super) fn object_grant(user: &str, key: &str, action: &str) -> Change {
             provenance: Provenance::Manual,
             granted_by: None,
         }),
+    }
+}
+
+/// `team:us` or `permission_set:rep`.
+pub(super) fn membership_of(text: &str) -> MembershipOf {
+    let (kind, name) = text.split_once(':').expect("KIND:ID");
+    MembershipOf::from_kind(kind, id(name)).expect("a kind")
+}
+
+pub(super) fn join(user: &str, of: &str, from: &str, expires_at: Option<i64>) -> Change {
+    Change::PutMembership {
+        user: id(user),
+        membership: Membership {
+            of: membership_of(of),
+            provenance: provenance(from),
+            expires_at: expires_at.and_then(Timestamp::from_unix_micros),
+            granted_by: Some(id("gone")),
+        },
+    }
+}
+
+pub(super) fn leave(user: &str, of: &str, from: &str) -> Change {
+    Change::DeleteMembership {
+        user: id(user),
+        of: membership_of(of),
+        provenance: provenance(from),
     }
 }
 

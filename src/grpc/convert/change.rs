@@ -510,6 +510,22 @@ mod tests {
             role: PartnerRole::Employee,
             partnership: Partnership::Ended,
         });
+        user.email = Some("u@example.org".to_owned());
+        user.memberships = [
+            Membership {
+                of: MembershipOf::Team(parse("us")),
+                provenance: Provenance::Request(parse("7")),
+                expires_at: crate::authz::model::Timestamp::from_unix_micros(1_000_001),
+                granted_by: Some(parse("sa")),
+            },
+            Membership {
+                of: MembershipOf::PermissionSet(parse("s")),
+                provenance: Provenance::Manual,
+                expires_at: None,
+                granted_by: None,
+            },
+        ]
+        .into();
         user.grants = [grant(Level::Owned), grant(Level::Team)].into();
         user.object_grants = [object_grant()].into();
         let (mut changes, later) = changes_of_entity(Entity::User(user));
@@ -537,6 +553,16 @@ mod tests {
                 action: parse("view"),
                 provenance: Provenance::Import(parse("j")),
                 grant: None,
+            },
+            Change::DeleteMembership {
+                user: parse("u"),
+                of: MembershipOf::Team(parse("us")),
+                provenance: Provenance::Manual,
+            },
+            Change::DeleteMembership {
+                user: parse("u"),
+                of: MembershipOf::PermissionSet(parse("s")),
+                provenance: Provenance::Request(parse("7")),
             },
             Change::PutAccessGroup(parse("g")),
             Change::DeleteAccessGroup(parse("g")),

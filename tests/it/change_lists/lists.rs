@@ -6,7 +6,8 @@ use ambit::authz::change::{
     Change, GrantHolder, ResourcePatch, SegmentPatch, TeamPatch, UserPatch,
 };
 use ambit::authz::model::{
-    Grant, Id, Level, ObjectGrant, Principal, Provenance, ResourceKey, Timestamp, UserStatus,
+    Grant, Id, Level, Membership, MembershipOf, ObjectGrant, Principal, Provenance, ResourceKey,
+    Timestamp, UserStatus,
 };
 use proptest::collection::{btree_set, vec};
 use proptest::option;
@@ -74,6 +75,7 @@ fn put_user() -> impl Strategy<Value = Change> {
         option::of(option::of(name(&TEAMS))),
         option::of(names(&TEAMS)),
         option::of(names(&SETS)),
+        option::of(option::of(Just("u@example.org".to_owned()))),
     );
     (name(&USERS), flags, belongs).prop_map(|(user, flags, belongs)| {
         Change::PutUser(Box::new(UserPatch {
@@ -83,6 +85,7 @@ fn put_user() -> impl Strategy<Value = Change> {
             main_team: belongs.0,
             teams: belongs.1,
             permission_sets: belongs.2,
+            email: belongs.3,
             ..user_patch(user.as_str())
         }))
     })
@@ -132,6 +135,31 @@ fn set_object_grant() -> impl Strategy<Value = Change> {
             }),
         }
     })
+}
+
+fn membership() -> impl Strategy<Value = Change> {
+    let of = prop_oneof![
+        name(&TEAMS).prop_map(MembershipOf::Team),
+        name(&SETS).prop_map(MembershipOf::PermissionSet),
+    ];
+    (name(&USERS), of, provenance(), option::of(moment())).prop_map(
+        |(user, of, provenance, put)| match put {
+            Some(expires_at) => Change::PutMembership {
+                user,
+                membership: Membership {
+                    of,
+                    provenance,
+                    expires_at,
+                    granted_by: None,
+                },
+            },
+            None => Change::DeleteMembership {
+                user,
+                of,
+                provenance,
+            },
+        },
+    )
 }
 
 fn set_group_member() -> impl Strategy<Value = Change> {
@@ -205,6 +233,7 @@ pub fn put() -> impl Strategy<Value = Change> {
         4 => put_user(),
         2 => set_grants(),
         2 => set_object_grant(),
+        2 => membership(),
         1 => name(&GROUPS).prop_map(Change::PutAccessGroup),
         2 => set_group_member(),
         4 => put_resource(),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ambit::authz::decision::{ReasonCode, ResourceFacts};
 use ambit::authz::model::{
-    DEFAULT_KEY, Id, Level, PartitionMode, Principal, Resource, Timestamp, UnpartitionedDefault,
-    User,
+    DEFAULT_KEY, Id, Level, MembershipOf, PartitionMode, Principal, Resource, Timestamp,
+    UnpartitionedDefault, User,
 };
 
 use super::{Answer, Counting, World, allow, highest, live};
@@ -51,9 +51,11 @@ impl Relation {
 }
 
 impl<'w> World<'w> {
-    /// Main and additional teams that the account has.
-    fn own_teams(&self, user: &User) -> BTreeSet<&'w str> {
-        user.all_teams()
+    /// Teams that the account has and the user is in: main and additional ones, and those by a
+    /// membership that has not ended.
+    fn own_teams(&self, user: &User, at: Timestamp) -> BTreeSet<&'w str> {
+        teams_of(user, at)
+            .into_iter()
             .filter_map(|team| self.teams.get(team.as_str()))
             .map(|team| team.id.as_str())
             .collect()
@@ -89,7 +91,7 @@ impl<'w> World<'w> {
         object_grant: bool,
         at: Timestamp,
     ) -> Relation {
-        let mine = self.own_teams(user);
+        let mine = self.own_teams(user, at);
         let mut relation = Relation {
             own: facts.owners.contains(&&user.id),
             assigned_user: false,
@@ -138,7 +140,7 @@ impl<'w> World<'w> {
                 .owners
                 .iter()
                 .filter_map(|owner| self.users.get(owner.as_str()))
-                .flat_map(|owner| owner.all_teams())
+                .flat_map(|owner| teams_of(owner, at))
                 .map(Id::as_str)
                 .collect(),
         };
@@ -219,6 +221,18 @@ impl<'w> World<'w> {
         let (level, include_unassigned) = highest(counting, always);
         Ok(allow(reason, level, include_unassigned))
     }
+}
+
+fn teams_of(user: &User, at: Timestamp) -> Vec<&Id> {
+    let mut teams: Vec<&Id> = user.main_team.iter().chain(&user.teams).collect();
+    for membership in &user.memberships {
+        if let MembershipOf::Team(team) = &membership.of
+            && live(None, membership.expires_at, at)
+        {
+            teams.push(team);
+        }
+    }
+    teams
 }
 
 /// The first code that holds for any of the passing grants.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use ambit::authz::model::{Entity, EntityChange, EntityKey, Id, Principal, Timestamp, UserKind};
+use ambit::authz::model::{
+    Entity, EntityChange, EntityKey, Id, MembershipOf, Principal, Timestamp, UserKind,
+};
 
 use super::worlds::id;
 
@@ -41,6 +43,12 @@ pub fn storable(account: &str, entities: Vec<Entity>) -> Vec<Entity> {
                 of.teams.retain(|id| team(id) && Some(id) != main.as_ref());
                 of.permission_sets
                     .retain(|set| keys.contains(&EntityKey::PermissionSet(set.clone())));
+                of.memberships.retain(|held| match &held.of {
+                    MembershipOf::Team(id) => team(id),
+                    MembershipOf::PermissionSet(id) => {
+                        keys.contains(&EntityKey::PermissionSet(id.clone()))
+                    }
+                });
                 of.grants
                     .retain(|grant| window(grant.not_before, grant.expires_at));
                 let mut seen = BTreeSet::new();

@@ -3,7 +3,7 @@
 use ambit::authz::access_set;
 use ambit::authz::decision::{Decision, Effect, ReasonCode, Target};
 use ambit::authz::graph::AccountGraph;
-use ambit::authz::model::{Entity, UserStatus};
+use ambit::authz::model::{Entity, MembershipOf, UserStatus};
 
 use super::worlds::{Maker, USERS, tick};
 use super::{build, for_each_account, targets};
@@ -40,6 +40,8 @@ fn without_grant_role_or_open_action_everything_is_denied() {
                 user.grants.clear();
                 user.object_grants.clear();
                 user.permission_sets.clear();
+                user.memberships
+                    .retain(|held| matches!(held.of, MembershipOf::Team(_)));
             }
         }
         let graph = build(&entities, &mut maker.dice);

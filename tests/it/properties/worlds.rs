@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ambit::authz::decision::{DescribedAssignment, ResourceFacts};
 use ambit::authz::model::{
     AccessGroup, Account, Assignment, CatalogRef, DEFAULT_KEY, Entity, EntityChange, EntityKey,
-    Grant, Id, Level, ObjectGrant, PartitionMode, Partner, PartnerProgram, PartnerRole,
-    Partnership, PerType, PermissionKey, PermissionSet, Principal, PrincipalKind, Provenance,
-    Resource, ResourceKey, Settings, Team, Timestamp, UnpartitionedDefault, User, UserKind,
-    UserStatus,
+    Grant, Id, Level, Membership, MembershipOf, ObjectGrant, PartitionMode, Partner,
+    PartnerProgram, PartnerRole, Partnership, PerType, PermissionKey, PermissionSet, Principal,
+    PrincipalKind, Provenance, Resource, ResourceKey, Settings, Team, Timestamp,
+    UnpartitionedDefault, User, UserKind, UserStatus,
 };
 
 use crate::oracle::suite::Suite;
@@ -289,13 +289,39 @@ impl<'s> Maker<'s> {
             partner_admin: self.dice.chance(if partner.is_some() { 50 } else { 3 }),
             main_team: self.dice.chance(70).then(|| id(self.one_of(&TEAMS, 2))),
             teams: self.some_of(&TEAMS, 2, 2),
+            email: self.dice.chance(30).then(|| format!("{name}@example.org")),
             seats,
             partner,
             permission_sets: self.some_of(&SETS, 2, 2),
+            memberships: self.memberships(),
             grants: self.grants(3),
             object_grants: self.object_grants(),
             ..User::new(id(name))
         })
+    }
+
+    /// Most of them end, some in teams and sets that the user has otherwise too.
+    fn memberships(&mut self) -> BTreeSet<Membership> {
+        let mut held: BTreeSet<Membership> = BTreeSet::new();
+        for _ in 0..self.dice.below(5).saturating_sub(1) {
+            let of = if self.dice.chance(60) {
+                MembershipOf::Team(id(self.one_of(&TEAMS, 3)))
+            } else {
+                MembershipOf::PermissionSet(id(self.one_of(&SETS, 3)))
+            };
+            let provenance = self.provenance();
+            let expires_at = self.moment(80);
+            let granted_by = self.dice.chance(30).then(|| id("a"));
+            if held.iter().all(|other| !other.is_of(&of, &provenance)) {
+                held.insert(Membership {
+                    of,
+                    provenance,
+                    expires_at,
+                    granted_by,
+                });
+            }
+        }
+        held
     }
 
     fn moment(&mut self, percent: u64) -> Option<Timestamp> {
