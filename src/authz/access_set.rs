@@ -19,9 +19,11 @@ use super::graph::{
 use super::model::{Id, Level, PrincipalKind, Timestamp, UserStatus};
 
 mod listing;
+mod liveness;
 mod verdict;
 
 pub use listing::{Accessible, Narrowing};
+pub(in crate::authz) use liveness::{Liveness, held_until, liveness};
 pub(in crate::authz) use verdict::{Reaching, Standing, Verdict, Via, Wall};
 
 /// A number that no name has: what an unknown user, team or group of inline facts becomes.
@@ -561,14 +563,6 @@ impl<'g> AccessSet<'g> {
     }
 }
 
-/// When a grant ends for a user: by itself, or because the user stops holding its set.
-pub(in crate::authz) fn held_until(holding: &Holding, grant: &CompiledGrant) -> Option<Timestamp> {
-    match (holding.until, grant.expires_at) {
-        (None, end) | (end, None) => end,
-        (Some(held), Some(end)) => Some(held.min(end)),
-    }
-}
-
 /// Step 1.
 pub(in crate::authz) fn barred(user: &CompiledUser) -> Option<ReasonCode> {
     use super::model::Partnership;
@@ -583,41 +577,6 @@ pub(in crate::authz) fn barred(user: &CompiledUser) -> Option<ReasonCode> {
         .as_ref()
         .is_some_and(|partner| partner.partnership == Partnership::Ended);
     (user.user.is_partner_user() && ended).then_some(ReasonCode::PartnershipInactive)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::authz) enum Liveness {
-    NotBegun,
-    Live,
-    Expired,
-}
-
-/// Where `at` lies in [not_before, expires_at), lowering `boundary` to the next end of it that lies
-/// ahead.
-pub(in crate::authz) fn liveness(
-    not_before: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-    at: Timestamp,
-    boundary: &mut Option<Timestamp>,
-) -> Liveness {
-    // Most grants and assignments have no bounds, and this is on the path of every check.
-    if not_before.is_none() && expires_at.is_none() {
-        return Liveness::Live;
-    }
-    let ahead = [not_before, expires_at]
-        .into_iter()
-        .flatten()
-        .filter(|moment| *moment > at);
-    *boundary = boundary.iter().copied().chain(ahead).min();
-    // What has not begun counts for nothing (3.2 step 6), so it is not expired either, even where
-    // the store holds a window that ends before it begins.
-    if not_before.is_some_and(|not_before| at < not_before) {
-        Liveness::NotBegun
-    } else if expires_at.is_some_and(|expires_at| at >= expires_at) {
-        Liveness::Expired
-    } else {
-        Liveness::Live
-    }
 }
 
 /// One check.
