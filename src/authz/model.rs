@@ -604,6 +604,10 @@ impl Entity {
 }
 
 /// The state of one entity after a change.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "puts are the rule, deletions the exception"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum EntityChange {
     Put(Entity),

@@ -1,7 +1,7 @@
 //! Memberships that say why and until when, and mail addresses.
 #![cfg(test)]
 
-use super::super::super::model::UserStatus;
+use super::super::super::model::{Timestamp, UserStatus};
 use super::super::{Change, ChangeProblem, PERMISSION_SETS_OF_USER_MAX, TEAMS_OF_USER_MAX};
 use super::{
     after, dangling, hubspot, id, ids, join, leave, planned, refused, team, the_user, unchanged,
@@ -49,7 +49,7 @@ fn one_membership_for_each_provenance_and_the_later_wins() {
         .memberships
         .iter()
         .filter_map(|held| held.expires_at)
-        .map(|end| end.unix_micros())
+        .map(Timestamp::unix_micros)
         .collect();
     assert_eq!(ends, [9]);
     // Twice is once, and the fields that change are told.
