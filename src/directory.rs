@@ -9,30 +9,22 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authz::change::{AccountPatch, Change, ChangeError, ChangeLine, ChangeSet};
+use crate::authz::change::{AccountPatch, Change, ChangeError, ChangeLine};
 use crate::authz::graph::{AccountGraph, GraphError};
 use crate::authz::model::Id;
 use crate::clock::Clock;
-use crate::graph_cache::{Consistency, GraphCache, ReadError, ReadGraph};
+use crate::graph_cache::{Consistency, GraphCache, ReadError};
 use crate::revision::{RevisionError, RevisionToken};
-use crate::store::{AccountSummary, Head, IdempotencyKey, Snapshot, Store, StoreError, Write};
+use crate::store::{AccountSummary, Head, Snapshot, Store, StoreError};
 
 mod plan;
 mod watch;
+mod write;
 
-use plan::plan;
+use plan::PlanIntent;
+pub(crate) use write::{Planned, Planning, Precondition, WRITE_TRIES_MAX, WriteHeader, Written};
 
 pub use watch::{ChangeWatch, WatchEvent};
-
-/// Times that a write is planned before it gives up to other writers.
-const WRITE_TRIES_MAX: u32 = 8;
-
-/// Wait before a write is planned again, times the tries so far; writers in this process queue,
-/// so this is for those in other processes.
-const CONFLICT_BACKOFF: Duration = Duration::from_millis(2);
-
-/// Who waits longer and longer loses to those who come anew.
-const BACKOFF_STEPS_MAX: u32 = 8;
 
 /// How long an idempotency key is remembered (`api.md`: 24 h).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -144,14 +136,6 @@ pub struct Directory {
     clock: Arc<dyn Clock>,
 }
 
-/// What a write starts from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Precondition {
-    None,
-    NoSuchAccount,
-    StandsAt(Head),
-}
-
 impl Directory {
     pub fn new(store: Arc<dyn Store>, graphs: GraphCache, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -192,10 +176,7 @@ impl Directory {
 
     /// Carries out a list of changes in one transaction, or none of it.
     pub async fn apply_changes(&self, request: ApplyChanges) -> Result<Applied, DirectoryError> {
-        let precondition = match &request.expected {
-            Some(token) => Precondition::StandsAt(self.head_of(token, &request.account)?),
-            None => Precondition::None,
-        };
+        let precondition = self.precondition(&request.account, request.expected.as_ref())?;
         self.write(request.into(), precondition).await
     }
 
@@ -287,156 +268,31 @@ impl Directory {
         request: IntentWrite,
         precondition: Precondition,
     ) -> Result<Applied, DirectoryError> {
-        for tries in 1..=request.tries_max {
-            match self.write_once(&request, precondition).await {
-                Err(DirectoryError::Store(StoreError::Conflict)) => {
-                    tracing::debug!(account = %request.account, tries, "write met another, plans again");
-                    tokio::time::sleep(CONFLICT_BACKOFF * tries.min(BACKOFF_STEPS_MAX)).await;
-                }
-                done => return done,
-            }
-        }
-        Err(DirectoryError::Contended)
-    }
-
-    async fn write_once(
-        &self,
-        request: &IntentWrite,
-        precondition: Precondition,
-    ) -> Result<Applied, DirectoryError> {
-        // Writers to one account queue here, so that they don't spend their tries on each other.
-        let live = match self.graphs.live(&request.account).await {
-            Ok(live) => Some(live),
-            Err(ReadError::UnknownAccount(_)) => None,
-            Err(error) => return Err(error.into()),
+        let header = WriteHeader {
+            account: &request.account,
+            precondition,
+            idempotency: request.idempotency.as_ref().filter(|_| !request.dry_run),
+            tries_max: request.tries_max,
         };
-        let _turn = match &live {
-            Some(live) => Some(live.write_turn().await),
-            None => None,
+        let planning = PlanIntent {
+            store: self.store.as_ref(),
+            request: &request,
         };
-        let present = self.present(&request.account).await?;
-        // Looked up after the head was read: a twin of this request that commits earlier is found
-        // here, and one that commits later makes the store answer with a conflict.
-        if let Some(applied) = self.replay(request).await? {
-            return Ok(applied);
-        }
-        check(precondition, &request.account, present.as_deref())?;
-        let mut planned = plan(self.store.as_ref(), request, present).await?;
-        self.settle_attributes(&request.account, &mut planned.set)
-            .await?;
-        if request.dry_run {
-            return Ok(Applied {
-                head: planned.expected,
-                lines: planned.set.summary,
+        Ok(match self.write_planned(&header, &planning).await? {
+            Written::Made { head, told } => Applied {
+                head,
+                lines: told,
                 replayed: false,
-            });
-        }
-        let idempotency = request.idempotency.as_ref();
-        let head = self
-            .store
-            .apply(Write {
-                account: &request.account,
-                expected: planned.expected,
-                changes: &planned.set.changes,
-                events: &[],
-                idempotency: idempotency.map(|idempotency| self.key(idempotency)),
-            })
-            .await?;
-        // The write is made, whatever happens here: a reader with its token catches up itself.
-        if let Err(error) = self.graphs.catch_up_cached(&request.account).await {
-            tracing::warn!(account = %request.account, error = %error, "written, but the cache could not follow yet");
-        }
-        Ok(Applied {
-            head: Some(head),
-            lines: planned.set.summary,
-            replayed: false,
+            },
+            Written::Replayed(before) => Applied {
+                head: Some(before.head),
+                lines: Vec::new(),
+                replayed: true,
+            },
         })
-    }
-
-    /// Takes attributes that are stored just so out of a plan: the graph doesn't hold any. Where
-    /// the account has moved on since the plan, the store answers the write with a conflict.
-    async fn settle_attributes(
-        &self,
-        account: &Id,
-        set: &mut ChangeSet,
-    ) -> Result<(), DirectoryError> {
-        let keys = set.attribute_keys();
-        if !keys.is_empty() {
-            set.settle_attributes(self.store.attributes(account, &keys).await?);
-        }
-        Ok(())
-    }
-
-    /// The account as the store has it now; `None` if it has none.
-    async fn present(&self, account: &Id) -> Result<Option<Arc<ReadGraph>>, DirectoryError> {
-        let consistency = Consistency::FullyConsistent;
-        match self.graphs.read(account, &consistency).await {
-            Ok(read) => Ok(Some(read)),
-            Err(ReadError::UnknownAccount(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn replay(&self, request: &IntentWrite) -> Result<Option<Applied>, DirectoryError> {
-        let Some(idempotency) = request.idempotency.as_ref().filter(|_| !request.dry_run) else {
-            return Ok(None);
-        };
-        let head = self.remembered(&request.account, idempotency).await?;
-        Ok(head.map(|head| Applied {
-            head: Some(head),
-            lines: Vec::new(),
-            replayed: true,
-        }))
-    }
-
-    /// The head that the same request came to before.
-    async fn remembered(
-        &self,
-        account: &Id,
-        idempotency: &Idempotency,
-    ) -> Result<Option<Head>, DirectoryError> {
-        let remembered = self
-            .store
-            .remembered(account, self.key(idempotency))
-            .await?;
-        match remembered {
-            None => Ok(None),
-            Some(write) if write.request_digest == idempotency.request_digest => {
-                Ok(Some(write.head))
-            }
-            Some(_) => Err(DirectoryError::IdempotencyKeyReused(
-                idempotency.key.clone(),
-            )),
-        }
-    }
-
-    fn key<'a>(&self, idempotency: &'a Idempotency) -> IdempotencyKey<'a> {
-        IdempotencyKey {
-            key: &idempotency.key,
-            request_digest: idempotency.request_digest,
-            now_micros: self.clock.now().unix_micros(),
-            ttl_micros: i64::try_from(IDEMPOTENCY_TTL.as_micros()).unwrap_or(i64::MAX),
-            answer: None,
-        }
     }
 
     fn head_of(&self, token: &RevisionToken, account: &Id) -> Result<Head, RevisionError> {
         token.head_of(self.store.identity().epoch, account)
-    }
-}
-
-fn check(
-    precondition: Precondition,
-    account: &Id,
-    present: Option<&ReadGraph>,
-) -> Result<(), DirectoryError> {
-    match (precondition, present) {
-        (Precondition::None, _) | (Precondition::NoSuchAccount, None) => Ok(()),
-        (Precondition::NoSuchAccount, Some(_)) => {
-            Err(DirectoryError::AlreadyExists(account.clone()))
-        }
-        (Precondition::StandsAt(_), None) => Err(ReadError::UnknownAccount(account.clone()).into()),
-        (Precondition::StandsAt(head), Some(present)) if present.head == head => Ok(()),
-        (Precondition::StandsAt(_), Some(_)) => Err(DirectoryError::ExpectedRevision),
     }
 }

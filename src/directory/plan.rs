@@ -3,27 +3,65 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{DirectoryError, Intent, IntentWrite};
-use crate::authz::change::{self, ChangeProblem, ChangeSet};
+use async_trait::async_trait;
+
+use super::{DirectoryError, Intent, IntentWrite, Planned, Planning};
+use crate::authz::change::{self, ChangeLine, ChangeProblem, ChangeSet};
 use crate::authz::graph::{AccountGraph, GraphBuilder, GraphError};
 use crate::authz::model::{Entity, EntityChange, EntityKey, Id};
 use crate::graph_cache::{ReadError, ReadGraph, off_worker};
-use crate::store::{Head, Store};
+use crate::store::Store;
 
-/// A planned write: what to store, and on top of what.
-pub(super) struct Planned {
-    pub(super) expected: Option<Head>,
-    pub(super) set: ChangeSet,
+/// Plans the changes that an intent makes of an account.
+pub(super) struct PlanIntent<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) request: &'a IntentWrite,
+}
+
+#[async_trait]
+impl Planning for PlanIntent<'_> {
+    type Told = Vec<ChangeLine>;
+    type Error = DirectoryError;
+
+    async fn plan(
+        &self,
+        present: Option<Arc<ReadGraph>>,
+    ) -> Result<Planned<Vec<ChangeLine>>, DirectoryError> {
+        let mut set = plan(self.store, self.request, present).await?;
+        settle_attributes(self.store, &self.request.account, &mut set).await?;
+        Ok(Planned {
+            changes: set.changes,
+            events: Vec::new(),
+            answer: None,
+            remembered: true,
+            stored: !self.request.dry_run,
+            told: set.summary,
+        })
+    }
+}
+
+/// Takes attributes that are stored just so out of a plan: the graph doesn't hold any. Where the
+/// account has moved on since the plan, the store answers the write with a conflict.
+async fn settle_attributes(
+    store: &dyn Store,
+    account: &Id,
+    set: &mut ChangeSet,
+) -> Result<(), DirectoryError> {
+    let keys = set.attribute_keys();
+    if !keys.is_empty() {
+        set.settle_attributes(store.attributes(account, &keys).await?);
+    }
+    Ok(())
 }
 
 /// Plans off the async workers, and proves that what would be stored can be loaded: a write that
 /// would take the account out of service is refused before it is made.
-pub(super) async fn plan(
+async fn plan(
     store: &dyn Store,
     request: &IntentWrite,
     present: Option<Arc<ReadGraph>>,
-) -> Result<Planned, DirectoryError> {
-    let expected = present.as_ref().map(|present| present.head);
+) -> Result<ChangeSet, DirectoryError> {
+    let exists = present.is_some();
     let account = request.account.clone();
     let intent = Arc::clone(&request.intent);
     let (set, next) = off_worker(move || {
@@ -36,14 +74,14 @@ pub(super) async fn plan(
         Ok::<_, DirectoryError>((set, next.map(drop)))
     })
     .await??;
-    match (next, expected) {
-        (Ok(()), _) => {}
-        (Err(error), None) => return Err(DirectoryError::Unusable(error)),
+    match next {
+        Ok(()) => {}
+        Err(error) if !exists => return Err(DirectoryError::Unusable(error)),
         // What can't be applied in steps, e.g. a catalog that brings back a type of stored
         // resources, may still load.
-        (Err(_), Some(_)) => prove_by_loading(store, &request.account, &set).await?,
+        Err(_) => prove_by_loading(store, &request.account, &set).await?,
     }
-    Ok(Planned { expected, set })
+    Ok(set)
 }
 
 fn plan_on(
