@@ -13,6 +13,8 @@ use tokio::runtime::{self, Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::access_requests::AccessRequests;
+use crate::access_requests::keeper::Keeper;
 use crate::clock::Clock;
 use crate::config::{Config, Database, DatabaseUrl};
 use crate::directory::Directory;
@@ -21,8 +23,10 @@ use crate::graph_cache::{CacheLimits, GraphCache};
 use crate::grpc::server::{Backend, ServerLimits};
 use crate::http::Telling;
 use crate::metrics::{Metrics, MetricsError};
+use crate::randomness::SystemRandomness;
 use crate::retention::Retention;
 use crate::shutdown::Shutdown;
+use crate::store::outbox::Outbox;
 pub use crate::store::postgres::Examination as PostgresExamination;
 use crate::store::postgres::{Migrated, OpenError, OpenOptions, PostgresStore};
 pub use crate::store::sqlite::Examination as EmbeddedExamination;
@@ -78,13 +82,14 @@ pub struct App {
     store: Arc<dyn Store>,
     shutdown: Shutdown,
     shutdown_grace: Duration,
-    /// Ends the feed, the retention and the HTTP port: after the calls, which need the one and are told by the
-    /// other.
+    /// Ends the feed, the retention, the keeper and the HTTP port: after the calls, which need the
+    /// first and are told by the last.
     last: CancellationToken,
     grpc: Task,
     http: Task,
     feed: Task,
     retention: Task,
+    keeper: Task,
     /// Dropped last: connections of the store may have been opened there.
     _background: Background,
 }
@@ -118,12 +123,19 @@ impl App {
         );
         let http = Task::spawn("HTTP server", http);
         let opening = open(config, clock.as_ref());
-        let store = match shutdown.soft().run_until_cancelled(opening).await {
+        let Opened { store, outbox } = match shutdown.soft().run_until_cancelled(opening).await {
             Some(opened) => opened?,
             None => return Err(AppError::Ended),
         };
         let graphs = GraphCache::new(Arc::clone(&store), Arc::clone(&clock), limits(config));
         let directory = Directory::new(Arc::clone(&store), graphs.clone(), Arc::clone(&clock));
+        let requests = AccessRequests::new(
+            directory.clone(),
+            Arc::clone(&store),
+            outbox,
+            Arc::clone(&clock),
+            Arc::new(SystemRandomness),
+        );
 
         let metrics = Arc::new(Metrics::new()?);
         let background = Background::start()?;
@@ -145,8 +157,10 @@ impl App {
             Arc::clone(&clock),
             config.history_retention,
         );
+        let keeper = Keeper::new(requests.clone());
         let routes = grpc::services::routes(&Backend {
             directory: directory.clone(),
+            requests,
             store: Arc::clone(&store),
             clock,
             shutdown: shutdown.clone(),
@@ -176,6 +190,7 @@ impl App {
             shutdown_grace: config.shutdown_grace,
             feed: background.spawn("feed", feed.run(last.clone())),
             retention: background.spawn("retention", retention.run(last.clone())),
+            keeper: background.spawn("keeper", keeper.run(last.clone())),
             _background: background,
             grpc: Task::spawn("gRPC server", grpc),
             http,
@@ -205,6 +220,7 @@ impl App {
             () = self.shutdown.soft().cancelled() => None,
             error = self.feed.died() => Some(error),
             error = self.retention.died() => Some(error),
+            error = self.keeper.died() => Some(error),
             error = self.grpc.died() => Some(error),
             error = self.http.died() => Some(error),
         };
@@ -225,6 +241,7 @@ impl App {
         let close = async {
             self.feed.ended().await;
             self.retention.ended().await;
+            self.keeper.ended().await;
             self.http.ended().await;
             self.store.close().await;
         };
@@ -321,10 +338,25 @@ pub fn place(database: &Database) -> String {
     }
 }
 
+/// One database in both of its roles.
+struct Opened {
+    store: Arc<dyn Store>,
+    outbox: Arc<dyn Outbox>,
+}
+
+impl Opened {
+    fn of<S: Store + Outbox>(database: Arc<S>) -> Self {
+        Self {
+            outbox: Arc::clone(&database) as Arc<dyn Outbox>,
+            store: database,
+        }
+    }
+}
+
 /// Opens the database of a server, waiting for one that can't be reached.
-async fn open(config: &Config, clock: &dyn Clock) -> Result<Arc<dyn Store>, AppError> {
+async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, AppError> {
     let url = match &config.database {
-        Database::Directory(data_dir) => return Ok(open_directory(data_dir).await?),
+        Database::Directory(data_dir) => return Ok(Opened::of(open_directory(data_dir).await?)),
         Database::Url(url) => url,
     };
     let options = OpenOptions {
@@ -334,7 +366,7 @@ async fn open(config: &Config, clock: &dyn Clock) -> Result<Arc<dyn Store>, AppE
     let mut failures = 0;
     loop {
         let error = match PostgresStore::open(url.reveal(), options).await {
-            Ok(store) => return Ok(Arc::new(store)),
+            Ok(store) => return Ok(Opened::of(Arc::new(store))),
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(AppError::Postgres(error)),
         };

@@ -27,6 +27,7 @@ pub mod list;
 pub mod migrate;
 pub mod output;
 pub mod question;
+pub mod request;
 pub mod serve;
 pub mod settings;
 pub mod test;
@@ -41,6 +42,7 @@ const EXAMPLES: &str = "Examples:
   ambit list northwind pierre email.view
   ambit who northwind email.edit spring-dach
   ambit explain northwind pierre email.view spring-dach
+  ambit request file northwind lena contact.view bosch --reason 'I take over this customer'
   ambit test examples/demo/northwind.yaml
 
 Exit status: 0 done (check: allow), 1 deny or a failed case, 2 wrong use or bad input,
@@ -85,6 +87,8 @@ enum Command {
     Who(who::Arguments),
     /// Say why a user may or may not do an action
     Explain(explain::Arguments),
+    /// Ask for what is denied, and answer what others ask for
+    Request(request::Arguments),
     /// Bring the database to the schema of this version
     Migrate(Box<migrate::Arguments>),
     /// Check configuration, database, server, clock and limits
@@ -152,6 +156,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Filter(arguments) => block_on(filter::run(arguments, output)),
         Command::Who(arguments) => block_on(who::run(arguments, output)),
         Command::Explain(arguments) => block_on(explain::run(arguments, output)),
+        Command::Request(arguments) => block_on(request::run(arguments, output)),
         Command::Migrate(arguments) => block_on(migrate::run(&arguments, output)),
         Command::Doctor(arguments) => block_on(doctor::run(&arguments, output)),
         Command::Bench(arguments) => bench::run(&arguments, output),
@@ -199,16 +204,21 @@ mod tests {
 
     #[test]
     fn every_command_has_examples() {
-        for command in Cli::command().get_subcommands() {
+        fn assert_examples(command: &clap::Command, name: &str) {
             let help = command
                 .get_after_help()
                 .map(ToString::to_string)
                 .unwrap_or_default();
             assert!(
-                help.contains("Example") && help.contains(&format!("ambit {}", command.get_name())),
-                "`ambit {}` has no example in its help",
-                command.get_name()
+                help.contains("Example") && help.contains(name),
+                "`{name}` has no example in its help"
             );
+            for below in command.get_subcommands() {
+                assert_examples(below, &format!("{name} {}", below.get_name()));
+            }
+        }
+        for command in Cli::command().get_subcommands() {
+            assert_examples(command, &format!("ambit {}", command.get_name()));
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The gRPC face: `api.md` over the use cases, thin.
 
+pub mod access_request;
 pub mod chunks;
 pub mod codec;
 pub mod convert;
 pub mod decision;
 pub mod directory;
 pub mod health;
+pub mod idempotency;
 pub mod packed;
 pub mod page_token;
 pub mod reading;

@@ -1,3 +1,4 @@
+pub mod access_requests;
 pub mod app;
 pub mod authz;
 pub mod cli;

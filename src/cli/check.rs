@@ -10,6 +10,7 @@ use super::connection::{self, ServerArgs};
 use super::error::{CliError, Exit};
 use super::output::{Format, FormatArgs, Output};
 use super::question::{ReadArgs, TypeAction};
+use super::request;
 
 const EXAMPLES: &str = "Examples:
   ambit check northwind heike deal.edit bosch-2027
@@ -37,6 +38,32 @@ pub struct Arguments {
     server: ServerArgs,
     #[command(flatten)]
     format: FormatArgs,
+}
+
+impl Arguments {
+    /// Of a denial that an access request could turn: how to file it, or where it stands.
+    fn what_to_request(&self, answer: &Answer) -> Option<String> {
+        if !answer.pending_access_request_id.is_empty() {
+            return Some(format!(
+                "requested already: ambit request show {} {}",
+                request::quoted(self.account.as_str()),
+                request::quoted(&answer.pending_access_request_id)
+            ));
+        }
+        let resource = match answer.requestable {
+            "object" => self.id.as_ref(),
+            "tool" => None,
+            _ => return None,
+        };
+        let command = request::file_command(
+            &self.account,
+            &self.user,
+            &self.question,
+            resource,
+            &self.server,
+        );
+        Some(format!("request it: {command}"))
+    }
 }
 
 #[derive(Serialize)]
@@ -75,7 +102,12 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
     }
     .read()?;
     match arguments.format.format {
-        Format::Human => output.line(&answer.in_words(output))?,
+        Format::Human => {
+            output.line(&answer.in_words(output))?;
+            if let Some(hint) = arguments.what_to_request(&answer) {
+                output.line(&hint)?;
+            }
+        }
         Format::Json => output.json(&CheckAnswer {
             answer: &answer,
             revision: &response.revision,

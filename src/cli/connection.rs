@@ -10,6 +10,7 @@ use tonic_types::StatusExt;
 
 use crate::authz::model::Timestamp;
 use crate::grpc::wire;
+use crate::grpc::wire::access_request_service_client::AccessRequestServiceClient;
 use crate::grpc::wire::decision_service_client::DecisionServiceClient;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
 
@@ -82,6 +83,11 @@ impl ServerArgs {
 
     pub async fn decisions(&self) -> Result<DecisionServiceClient<Channel>, CliError> {
         let client = DecisionServiceClient::new(self.channel().await?);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    pub async fn access_requests(&self) -> Result<AccessRequestServiceClient<Channel>, CliError> {
+        let client = AccessRequestServiceClient::new(self.channel().await?);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 

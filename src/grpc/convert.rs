@@ -11,16 +11,22 @@ use crate::authz::decision::{
 use crate::authz::explain::{Explanation, PathElement};
 use crate::authz::model::{Id, Level, Principal, Timestamp};
 
+mod access_request;
 mod change;
 mod change_to_wire;
 mod changes_of_entity;
 mod entity;
 mod import;
 
-pub use change::change_from_wire;
+pub use access_request::{
+    access_request_to_wire, notification_state_from_wire, notification_to_wire,
+    request_check_to_wire, request_event_to_wire, request_state_from_wire, resolution_from_wire,
+    suggestion_to_wire,
+};
+pub use change::{change_from_wire, level};
 pub use change_to_wire::change_to_wire;
 pub use changes_of_entity::changes_of_entity;
-pub use entity::{access_group_to_wire, account_to_wire, segment_to_wire};
+pub use entity::{access_group_to_wire, account_to_wire, known, segment_to_wire};
 pub use entity::{catalog_from_wire, partner_program_from_wire};
 pub use entity::{entity_change_to_wire, entity_key_to_wire, resource_to_wire, settings_from_wire};
 pub use entity::{permission_set_to_wire, team_to_wire, user_to_wire};
@@ -304,6 +310,7 @@ fn presentation_to_wire(presentation: Presentation) -> wire::Presentation {
 
 pub fn check_response(
     decision: &Decision,
+    pending: String,
     revision: String,
     explanation: Option<wire::Explanation>,
 ) -> wire::CheckResponse {
@@ -314,15 +321,19 @@ pub fn check_response(
         include_unassigned: decision.include_unassigned,
         requestable: requestable_to_wire(decision.requestable).into(),
         presentation: presentation_to_wire(decision.presentation).into(),
-        pending_access_request_id: String::new(),
+        pending_access_request_id: pending,
         valid_until: decision.valid_until.map(timestamp_to_wire),
         revision,
         explanation,
     }
 }
 
-pub fn explain_response(explanation: Explanation, revision: String) -> wire::ExplainResponse {
-    let check = check_response(&explanation.decision, revision, None);
+pub fn explain_response(
+    explanation: Explanation,
+    pending: String,
+    revision: String,
+) -> wire::ExplainResponse {
+    let check = check_response(&explanation.decision, pending, revision, None);
     wire::ExplainResponse {
         decision: check.decision,
         reason: check.reason,
@@ -337,16 +348,16 @@ pub fn explain_response(explanation: Explanation, revision: String) -> wire::Exp
     }
 }
 
-pub fn batch_result(outcome: Result<Decision, Failure>) -> wire::BatchCheckResult {
+pub fn batch_result(outcome: Result<(Decision, String), Failure>) -> wire::BatchCheckResult {
     match outcome {
-        Ok(decision) => wire::BatchCheckResult {
+        Ok((decision, pending)) => wire::BatchCheckResult {
             decision: effect_to_wire(decision.effect).into(),
             reason: decision.reason.as_str().to_owned(),
             level: level_to_wire(decision.level).into(),
             include_unassigned: decision.include_unassigned,
             requestable: requestable_to_wire(decision.requestable).into(),
             presentation: presentation_to_wire(decision.presentation).into(),
-            pending_access_request_id: String::new(),
+            pending_access_request_id: pending,
             valid_until: decision.valid_until.map(timestamp_to_wire),
             error: None,
         },

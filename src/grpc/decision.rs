@@ -12,10 +12,11 @@ use super::page_token::Binding;
 use super::reading::Reading;
 use super::status::{Failure, Reason, with_reason};
 use super::wire;
+use crate::authz::access_request::{RequestTarget, canonical};
 use crate::authz::access_set::{AccessSet, Narrowing, actions_allowed, check, users_with_access};
-use crate::authz::decision::Decision;
+use crate::authz::decision::{Decision, Requestable, Target};
 use crate::authz::explain::explain;
-use crate::authz::model::{ID_BYTES_MAX, Timestamp};
+use crate::authz::model::{ID_BYTES_MAX, Id, Timestamp};
 use crate::graph_cache::{ReadGraph, off_worker};
 
 /// Most items of a batch (`api.md`).
@@ -70,15 +71,18 @@ impl DecisionHandlers {
                 .map_err(|error| Failure::unknown_name(&error))?;
             let decision = explanation.decision;
             let explanation = convert::explanation_to_wire(explanation);
+            let pending = pending_request(&read, &decision, user, resource_type, action, target);
             return Ok(convert::check_response(
                 &decision,
+                pending,
                 revision,
                 Some(explanation),
             ));
         }
         let decision = check(&read.graph, user, resource_type, action, target, at)
             .map_err(|error| Failure::unknown_name(&error))?;
-        Ok(convert::check_response(&decision, revision, None))
+        let pending = pending_request(&read, &decision, user, resource_type, action, target);
+        Ok(convert::check_response(&decision, pending, revision, None))
     }
 
     async fn batch_check(
@@ -335,10 +339,13 @@ impl DecisionHandlers {
             .reading
             .account(&account, request.consistency.as_ref())
             .await?;
-        let explanation = explain(&read.graph, user, resource_type, action, asked.target(), at)
+        let target = asked.target();
+        let explanation = explain(&read.graph, user, resource_type, action, target, at)
             .map_err(|error| Failure::unknown_name(&error))?;
+        let decision = &explanation.decision;
+        let pending = pending_request(&read, decision, user, resource_type, action, target);
         let revision = self.reading.revision(&account, read.head);
-        Ok(convert::explain_response(explanation, revision))
+        Ok(convert::explain_response(explanation, pending, revision))
     }
 }
 
@@ -381,7 +388,7 @@ fn decide_item(
     read: &ReadGraph,
     item: &wire::BatchCheckItem,
     at: Timestamp,
-) -> Result<Decision, Failure> {
+) -> Result<(Decision, String), Failure> {
     let user = convert::id_text(&item.user_id, "user_id")?;
     let action = convert::id_text(&item.action, "action")?;
     let resource_type = convert::id_text(&item.resource_type, "resource_type")?;
@@ -390,8 +397,45 @@ fn decide_item(
         Some(at) => convert::moment(at, "at")?,
         None => at,
     };
-    check(&read.graph, user, resource_type, action, asked.target(), at)
-        .map_err(|error| Failure::unknown_name(&error))
+    let target = asked.target();
+    let decision = check(&read.graph, user, resource_type, action, target, at)
+        .map_err(|error| Failure::unknown_name(&error))?;
+    let pending = pending_request(read, &decision, user, resource_type, action, target);
+    Ok((decision, pending))
+}
+
+/// The user's pending request that would turn a denial: the one for just this, or where the tool as
+/// a whole is denied the one for that. Empty where there is none.
+fn pending_request(
+    read: &ReadGraph,
+    decision: &Decision,
+    user: &str,
+    resource_type: &str,
+    action: &str,
+    asked: Target<'_>,
+) -> String {
+    let graph = &read.graph;
+    if decision.is_allow() || graph.pending_requests_of(user).next().is_none() {
+        return String::new();
+    }
+    let resource_id = match (decision.requestable, asked) {
+        (Requestable::Tool, _) | (_, Target::Tool) => None,
+        (_, Target::Resource(id) | Target::Described(id, _)) => Id::parse(id).ok(),
+    };
+    let target = Id::parse(resource_type)
+        .and_then(|resource_type| {
+            Ok(RequestTarget {
+                resource_type,
+                action: Id::parse(action)?,
+                resource_id,
+            })
+        })
+        .ok()
+        .and_then(|target| canonical(graph, &target).ok());
+    target
+        .and_then(|target| graph.pending_request(user, &target))
+        .map(|request| request.id.to_string())
+        .unwrap_or_default()
 }
 
 /// Those of the ids that are accessible, in their order.
@@ -406,10 +450,7 @@ async fn filter(
         }
         let set = question.access_set(&read)?;
         let mut ids = ids;
-        ids.retain(|id| {
-            set.decide(crate::authz::decision::Target::Resource(id))
-                .is_allow()
-        });
+        ids.retain(|id| set.decide(Target::Resource(id)).is_allow());
         Ok(ids)
     })
     .await?

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::chunks::Chunks;
 use super::convert;
-use super::page_token::Binding;
+use super::page_token::{Binding, Place};
 use super::reading::{Reading, blamed, revision_token};
 use super::status::{Failure, Reason};
 use super::wire;
@@ -112,8 +112,8 @@ impl DirectoryHandlers {
         let place = self.reading.place(&binding, &request.page_token)?;
         let size = page_size(request.page_size);
         let limit = u32::try_from(size + 1).unwrap_or(u32::MAX);
-        let after = place.as_ref().map(|place| &place.after);
-        let mut summaries = self.directory.accounts(after, limit).await?;
+        let after = place.as_ref().map(Place::id).transpose()?;
+        let mut summaries = self.directory.accounts(after.as_ref(), limit).await?;
         let more = summaries.len() > size;
         summaries.truncate(size);
         let next_page_token = match summaries.last() {
@@ -304,7 +304,7 @@ impl<T> Paging<'_, T> {
 }
 
 /// The items that fit a page, and the last one's id where more follow. Never none of them.
-fn up_to_page_bytes<T: prost::Message>(
+pub(super) fn up_to_page_bytes<T: prost::Message>(
     items: impl Iterator<Item = (String, T)>,
     more: bool,
 ) -> (Vec<T>, Option<String>) {
@@ -323,7 +323,7 @@ fn up_to_page_bytes<T: prost::Message>(
     (page, last.filter(|_| more || cut))
 }
 
-fn page_size(asked: u32) -> usize {
+pub(super) fn page_size(asked: u32) -> usize {
     match usize::try_from(asked) {
         Ok(0) => PAGE_SIZE_DEFAULT,
         Ok(asked) => asked.min(PAGE_SIZE_MAX),

@@ -1,7 +1,7 @@
 //! Page tokens: where a list goes on, bound by a MAC to the request that it was given for.
 //!
-//! base64url without padding of: version 1 | tag 16 | revision u64 BE | nonce 8 | bytes of the last
-//! id. The tag is HMAC-SHA256, cut to 16 bytes, under the key that all replicas of one database share,
+//! base64url without padding of: version 1 | tag 16 | revision u64 BE | nonce 8 | bytes of
+//! what the page ended with. The tag is HMAC-SHA256, cut to 16 bytes, under the key that all replicas of one database share,
 //! over everything else and the request: so any replica serves the next page, and a token that is
 //! forged, cut off, of another account or of another request is refused as one thing.
 
@@ -18,17 +18,35 @@ const VERSION: u8 = 1;
 const TAG_BYTES: usize = 16;
 const HEAD_BYTES: usize = 8 + 8;
 const HEADER_BYTES: usize = 1 + TAG_BYTES + HEAD_BYTES;
-const TOKEN_BYTES_MAX: usize = HEADER_BYTES + ID_BYTES_MAX;
+/// An id, or a key of two and something short.
+const AFTER_BYTES_MAX: usize = 2 * ID_BYTES_MAX + 64;
+const TOKEN_BYTES_MAX: usize = HEADER_BYTES + AFTER_BYTES_MAX;
 /// Of the text: four characters for three bytes.
 const TEXT_BYTES_MAX: usize = TOKEN_BYTES_MAX.div_ceil(3) * 4;
 
 /// A place in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The last id of the page before, which may be gone by now.
-    pub after: Id,
+    /// What the page before ended with, which may be gone by now: an id, or a key as text.
+    pub after: String,
     /// Where the account stood at the page before; the next one rests on that or a later head.
     pub head: Head,
+}
+
+impl Place {
+    /// The id that the page before ended with.
+    pub fn id(&self) -> Result<Id, Failure> {
+        Id::parse(&self.after).map_err(|_genuine_tokens_have_one| invalid())
+    }
+}
+
+/// What every page token that is none is answered with.
+pub fn invalid() -> Failure {
+    Failure::field(
+        Reason::PageTokenInvalid,
+        "page_token",
+        "the page token is not one that was given for this request: use next_page_token unchanged, or begin anew without it",
+    )
 }
 
 /// Makes and reads page tokens under the key of one database.
@@ -85,13 +103,7 @@ impl PageTokens {
         if text.is_empty() {
             return Ok(None);
         }
-        self.place(binding, text).map(Some).ok_or_else(|| {
-            Failure::field(
-                Reason::PageTokenInvalid,
-                "page_token",
-                "the page token is not one that was given for this request: use next_page_token unchanged, or begin anew without it",
-            )
-        })
+        self.place(binding, text).map(Some).ok_or_else(invalid)
     }
 
     fn place(&self, binding: &Binding, text: &str) -> Option<Place> {
@@ -109,7 +121,7 @@ impl PageTokens {
         let (head, after) = signed.split_at_checked(HEAD_BYTES)?;
         let (revision, nonce) = head.split_at_checked(8)?;
         Some(Place {
-            after: Id::parse(std::str::from_utf8(after).ok()?).ok()?,
+            after: std::str::from_utf8(after).ok()?.to_owned(),
             head: Head {
                 revision: u64::from_be_bytes(revision.try_into().ok()?),
                 nonce: nonce.try_into().ok()?,
@@ -137,7 +149,7 @@ mod tests {
 
     fn place() -> Place {
         Place {
-            after: Id::parse("contact-17").unwrap(),
+            after: "contact-17".to_owned(),
             head: Head {
                 revision: 42,
                 nonce: *b"nonce-xy",

@@ -1,11 +1,11 @@
-//! What the handlers of both services share: reading an account at the freshness asked for, and
+//! What the handlers of the services share: reading an account at the freshness asked for, and
 //! going on with a list where a page token says.
 
 use std::sync::Arc;
 
 use super::convert;
 use super::page_token::{Binding, PageTokens, Place};
-use super::status::Failure;
+use super::status::{Failure, Reason};
 use super::wire;
 use crate::authz::model::{Id, Timestamp};
 use crate::clock::Clock;
@@ -129,6 +129,17 @@ fn read_failure(error: ReadError, field: &'static str) -> Failure {
     match error {
         ReadError::Revision(error) => blamed(error.into(), field),
         error => error.into(),
+    }
+}
+
+/// A revision can only be wrong in the one field of a write that holds one.
+pub fn blamed_on_revision(failure: Failure, field: &str) -> Failure {
+    match failure.reason {
+        Reason::RevisionOfAnotherAccount
+        | Reason::RevisionOfAnotherHistory
+        | Reason::RevisionNotReached
+        | Reason::RevisionMalformed => blamed(failure, field),
+        _ => failure,
     }
 }
 

@@ -24,6 +24,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::{Layer, Service};
 
 use super::status::Failure;
+use crate::access_requests::AccessRequests;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::shutdown::Shutdown;
@@ -47,6 +48,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Backend {
     pub directory: Directory,
+    pub requests: AccessRequests,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub shutdown: Shutdown,

@@ -7,6 +7,7 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tower::Service;
 
+use super::access_request::AccessRequestHandlers;
 use super::decision::DecisionHandlers;
 use super::directory::DirectoryHandlers;
 use super::health::HealthService;
@@ -14,6 +15,9 @@ use super::reading::Reading;
 use super::reasons::GiveReasons;
 use super::server::Backend;
 use super::wire;
+use super::wire::access_request_service_server::{
+    AccessRequestServiceServer, SERVICE_NAME as ACCESS_REQUEST,
+};
 use super::wire::decision_service_server::{DecisionServiceServer, SERVICE_NAME as DECISION};
 use super::wire::directory_service_server::{DirectoryServiceServer, SERVICE_NAME as DIRECTORY};
 
@@ -27,7 +31,7 @@ pub const MESSAGE_BYTES_MAX: usize = 1_024 * 1_024;
 const ANSWER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 
 /// Full names of the services, which the health service answers for.
-pub const SERVICES: &[&str] = &[DECISION, DIRECTORY];
+pub const SERVICES: &[&str] = &[DECISION, DIRECTORY, ACCESS_REQUEST];
 
 /// The methods that take messages up to [`BULK_MESSAGE_BYTES_MAX`].
 const BULK_METHODS: [&str; 5] = [
@@ -53,7 +57,7 @@ pub fn routes(backend: &Backend) -> Routes {
     let directory = DirectoryServiceServer::new(DirectoryHandlers::new(
         backend.directory.clone(),
         backend.store.clone(),
-        reading,
+        reading.clone(),
         backend.shutdown.clone(),
     ))
     .max_encoding_message_size(ANSWER_BYTES_MAX);
@@ -63,9 +67,17 @@ pub fn routes(backend: &Backend) -> Routes {
             .max_decoding_message_size(MESSAGE_BYTES_MAX),
         bulk: directory.max_decoding_message_size(BULK_MESSAGE_BYTES_MAX),
     };
+    let access_requests = AccessRequestServiceServer::new(AccessRequestHandlers::new(
+        backend.requests.clone(),
+        reading,
+        backend.shutdown.clone(),
+    ))
+    .max_encoding_message_size(ANSWER_BYTES_MAX)
+    .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let health = HealthService::server(graphs, backend.shutdown.clone(), SERVICES);
     let mut routes = Routes::new(decision)
         .add_service(directory)
+        .add_service(access_requests)
         .add_service(health);
     match reflection() {
         Ok(set) => {

@@ -32,6 +32,18 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["authz", "clock", "graph_cache", "revision", "store"],
     ),
     (
+        "access_requests",
+        &[
+            "authz",
+            "clock",
+            "directory",
+            "graph_cache",
+            "randomness",
+            "revision",
+            "store",
+        ],
+    ),
+    (
         "imports",
         &["authz", "directory", "graph_cache", "revision", "store"],
     ),
@@ -53,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "grpc",
         &[
+            "access_requests",
             "authz",
             "clock",
             "config",
@@ -69,6 +82,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "access_requests",
             "authz",
             "clock",
             "config",
@@ -79,6 +93,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "grpc",
             "http",
             "metrics",
+            "randomness",
             "retention",
             "revision",
             "shutdown",

@@ -5,6 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use ambit::store::Store;
+use ambit::store::outbox::Outbox;
 use ambit::store::postgres::{OpenOptions, PostgresStore};
 use ambit::store::sqlite::SqliteStore;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -64,6 +65,21 @@ impl Database {
             Self::Sqlite(directory) => Arc::new(SqliteStore::open(directory.path()).await.unwrap()),
             Self::Postgres(database) => {
                 Arc::new(PostgresStore::open(database.url(), OPEN).await.unwrap())
+            }
+        }
+    }
+
+    /// The same in both of its roles.
+    pub async fn open_both(&self) -> (Arc<dyn Store>, Arc<dyn Outbox>) {
+        match self {
+            Self::Sqlite(directory) => {
+                let store = Arc::new(SqliteStore::open(directory.path()).await.unwrap());
+                (store.clone(), store)
+            }
+            Self::Postgres(database) => {
+                let store = PostgresStore::open(database.url(), OPEN).await.unwrap();
+                let store = Arc::new(store);
+                (store.clone(), store)
             }
         }
     }

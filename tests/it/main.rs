@@ -6,6 +6,7 @@
     reason = "a table of cases is read by its rows"
 )]
 
+mod access_requests;
 mod architecture;
 mod bad_input;
 mod change_lists;

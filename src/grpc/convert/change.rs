@@ -289,7 +289,8 @@ fn set_grants(change: &wire::SetGrants, path: &Path<'_>) -> Result<Change, Failu
     })
 }
 
-fn level(value: i32, path: Path<'_>) -> Result<Level, Failure> {
+/// A level that is required.
+pub fn level(value: i32, path: Path<'_>) -> Result<Level, Failure> {
     match known(wire::Level::try_from(value), path)? {
         wire::Level::Unspecified => Err(Failure::invalid(path, "a level is required")),
         wire::Level::None => Ok(Level::None),

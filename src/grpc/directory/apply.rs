@@ -7,10 +7,11 @@ use tonic::{Status, Streaming};
 use super::DirectoryHandlers;
 use crate::authz::change::{AccountPatch, CHANGES_MAX, Change};
 use crate::authz::model::{Id, Settings};
-use crate::directory::{Applied, ApplyChanges, Idempotency};
+use crate::directory::{Applied, ApplyChanges};
 use crate::graph_cache::Consistency;
 use crate::grpc::convert::{self, Path};
-use crate::grpc::reading::{blamed, revision_token};
+use crate::grpc::idempotency::{idempotency, idempotency_of, update};
+use crate::grpc::reading::{blamed_on_revision, revision_token};
 use crate::grpc::status::{Failure, Reason, with_reason};
 use crate::grpc::wire;
 
@@ -25,14 +26,11 @@ impl DirectoryHandlers {
         request: wire::CreateAccountRequest,
     ) -> Result<wire::CreateAccountResponse, Failure> {
         let account = convert::id(&request.account_id, "account_id")?;
-        let mut digest = Sha256::new();
-        update(&mut digest, b"CreateAccount");
         let unkeyed = wire::CreateAccountRequest {
             idempotency_key: String::new(),
             ..request.clone()
         };
-        update(&mut digest, &unkeyed.encode_to_vec());
-        let idempotency = idempotency(&request.idempotency_key, digest)?;
+        let idempotency = idempotency_of("CreateAccount", &request.idempotency_key, &unkeyed)?;
         let patch = account_patch(&request)?;
         let applied = self
             .directory
@@ -79,7 +77,7 @@ impl DirectoryHandlers {
                 dry_run: header.dry_run,
             })
             .await
-            .map_err(|error| blamed_on_revision(error.into()))?;
+            .map_err(|error| blamed_on_revision(error.into(), EXPECTED))?;
         Ok(self.applied(&header.account, &applied))
     }
 
@@ -195,21 +193,6 @@ impl Collected {
 }
 
 /// With its length, so that no two lists of parts are written alike.
-fn update(digest: &mut Sha256, part: &[u8]) {
-    let bytes = u64::try_from(part.len()).unwrap_or(u64::MAX);
-    digest.update(bytes.to_be_bytes());
-    digest.update(part);
-}
-
-fn idempotency(key: &str, digest: Sha256) -> Result<Option<Idempotency>, Failure> {
-    Ok(
-        convert::optional_id(key, "idempotency_key")?.map(|key| Idempotency {
-            key,
-            request_digest: digest.finalize().into(),
-        }),
-    )
-}
-
 fn account_patch(request: &wire::CreateAccountRequest) -> Result<AccountPatch, Failure> {
     let settings = match &request.settings {
         Some(settings) => convert::settings_from_wire(settings, &Path::root("settings"))?,
@@ -257,17 +240,6 @@ fn as_created(failure: Failure) -> Failure {
             },
         ),
         ..failure
-    }
-}
-
-/// A revision can only be wrong in the one field that holds one.
-fn blamed_on_revision(failure: Failure) -> Failure {
-    match failure.reason {
-        Reason::RevisionOfAnotherAccount
-        | Reason::RevisionOfAnotherHistory
-        | Reason::RevisionNotReached
-        | Reason::RevisionMalformed => blamed(failure, EXPECTED),
-        _ => failure,
     }
 }
 

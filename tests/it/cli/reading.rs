@@ -24,7 +24,8 @@ fn check_ends_with_0_for_allow_and_1_for_deny() {
         .ends(1);
     assert_eq!(
         deny.stdout,
-        "deny  NOT_IN_TEAM  requestable object  show blocked_page\n"
+        "deny  NOT_IN_TEAM  requestable object  show blocked_page\n\
+         request it: ambit request file acme de1 contact.view 'c 2' --reason 'WHY'\n"
     );
 
     let arguments = ["check", "acme", "no1", "contact.view", "--output", "json"];

@@ -13,7 +13,7 @@ use super::server::{TestServer, at_least, built_in, change, check, list, put_con
 use super::{collect, reason, refused};
 
 /// Reasons that need more than a request, each with where it is proven.
-const ELSEWHERE: [(Reason, &str); 15] = [
+const ELSEWHERE: [(Reason, &str); 36] = [
     (Reason::MalformedMessage, "hostile.rs sends the bytes"),
     (Reason::MessageTooLarge, "hostile.rs sends the bytes"),
     (Reason::UnsupportedEncoding, "hostile.rs sends the bytes"),
@@ -35,6 +35,30 @@ const ELSEWHERE: [(Reason, &str); 15] = [
     (Reason::StoreUnavailable, "unit test of the mapping"),
     (Reason::StoreFull, "needs a full disk"),
     (Reason::StoreInconsistent, "needs a plain SQL write"),
+    (Reason::AccessRequestNotFound, "access_requests/tenancy.rs"),
+    (Reason::NotificationNotFound, "access_requests/tenancy.rs"),
+    (Reason::AlreadyAllowed, "access_requests/filing.rs"),
+    (Reason::NotRequestable, "access_requests/filing.rs"),
+    (Reason::RequestCoolingDown, "access_requests/filing.rs"),
+    (Reason::TooManyPendingRequests, "access_requests/filing.rs"),
+    (Reason::RequestNotPending, "access_requests/approving.rs"),
+    (Reason::SelfApproval, "access_requests/refusals.rs"),
+    (Reason::SamePerson, "access_requests/refusals.rs"),
+    (Reason::RightFromRequester, "access_requests/refusals.rs"),
+    (Reason::NotAnApprover, "access_requests/refusals.rs"),
+    (Reason::BeyondOwnRights, "access_requests/refusals.rs"),
+    (Reason::NoAssignAuthority, "access_requests/refusals.rs"),
+    (Reason::NotTheRequester, "access_requests/refusals.rs"),
+    (Reason::RequesterInactive, "access_requests/refusals.rs"),
+    (Reason::ResourceGone, "access_requests/refusals.rs"),
+    (Reason::NoLongerDenied, "access_requests/refusals.rs"),
+    (
+        Reason::InsufficientResolution,
+        "access_requests/refusals.rs",
+    ),
+    (Reason::WouldTakeAway, "access_requests/refusals.rs"),
+    (Reason::NothingToRevoke, "access_requests/refusals.rs"),
+    (Reason::TooMuchWork, "needs an account of many millions"),
 ];
 
 /// Reasons of the server itself, which no request brings about.

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ambit::app::App;
-use ambit::authz::document::parse_file;
-use ambit::clock::SystemClock;
+use ambit::authz::document::{Document, parse_file};
+use ambit::clock::{Clock, SystemClock};
 use ambit::config::Config;
 use ambit::grpc::convert::change_to_wire;
 use ambit::grpc::wire;
+use ambit::grpc::wire::access_request_service_client::AccessRequestServiceClient;
 use ambit::grpc::wire::decision_service_client::DecisionServiceClient;
 use ambit::grpc::wire::directory_service_client::DirectoryServiceClient;
 use ambit::shutdown::Shutdown;
@@ -28,13 +29,21 @@ pub struct TestServer {
     pub shutdown: Shutdown,
     pub http: SocketAddr,
     running: JoinHandle<()>,
-    _database: Database,
+    /// Kept as long as the server.
+    database: Option<Database>,
 }
 
 impl TestServer {
     /// Answers when the server says that it serves.
     pub async fn start() -> Self {
         let database = Database::new();
+        let mut server = Self::start_on(&database, Arc::new(SystemClock::new())).await;
+        server.database = Some(database);
+        server
+    }
+
+    /// One of several on a database that the caller keeps, with a clock of the caller's.
+    pub async fn start_on(database: &Database, clock: Arc<dyn Clock>) -> Self {
         let flags = BTreeMap::from(
             [
                 database.setting(),
@@ -45,9 +54,7 @@ impl TestServer {
         );
         let config = Config::load(&flags, [], None).unwrap();
         let shutdown = Shutdown::new();
-        let app = App::start(&config, Arc::new(SystemClock::new()), shutdown.clone())
-            .await
-            .unwrap();
+        let app = App::start(&config, clock, shutdown.clone()).await.unwrap();
         let address = app.grpc_address();
         let http = app.http_address();
         let running = tokio::spawn(async move { app.run().await.unwrap() });
@@ -61,7 +68,7 @@ impl TestServer {
             shutdown,
             http,
             running,
-            _database: database,
+            database: None,
         };
         server.wait_until_serving().await;
         server
@@ -86,6 +93,10 @@ impl TestServer {
         DecisionServiceClient::new(self.channel.clone())
     }
 
+    pub fn requests(&self) -> AccessRequestServiceClient<Channel> {
+        AccessRequestServiceClient::new(self.channel.clone())
+    }
+
     pub fn directory(&self) -> DirectoryServiceClient<Channel> {
         DirectoryServiceClient::new(self.channel.clone())
     }
@@ -104,6 +115,11 @@ impl TestServer {
         };
         let documents =
             parse_file(&text, &mut catalogs).unwrap_or_else(|error| panic!("{file}: {error}"));
+        self.write(documents).await
+    }
+
+    /// Writes documents; account ids with their revisions.
+    pub async fn write(&self, documents: Vec<Document>) -> Vec<(String, String)> {
         let mut loaded = Vec::new();
         for document in documents {
             let account = document.account_id().to_string();

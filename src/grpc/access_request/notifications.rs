@@ -1,0 +1,103 @@
+//! `ListNotifications` and `ReplayNotification`: what is told of requests, and to whom.
+
+use super::{AccessRequestHandlers, present};
+use crate::authz::model::Id;
+use crate::grpc::convert::{self, Path};
+use crate::grpc::directory::{page_size, up_to_page_bytes};
+use crate::grpc::page_token::{self, Binding};
+use crate::grpc::status::Failure;
+use crate::grpc::wire;
+use crate::store::outbox::{Delivery, DeliveryKey};
+
+/// Longest destination: a word and an id.
+const DESTINATION_BYTES_MAX: usize = 300;
+
+impl AccessRequestHandlers {
+    pub(super) async fn notifications(
+        &self,
+        request: &wire::ListNotificationsRequest,
+    ) -> Result<wire::ListNotificationsResponse, Failure> {
+        let account = convert::id(&request.account_id, "account_id")?;
+        let state = convert::notification_state_from_wire(request.state, Path::root("state"))?;
+        let binding = Binding::new(
+            "ListNotifications",
+            &[&request.account_id, &request.state.to_string()],
+        );
+        let place = self.reading.place(&binding, &request.page_token)?;
+        let read = self
+            .reading
+            .page(&account, Some(&present()), place.as_ref())
+            .await?;
+        let after = place
+            .as_ref()
+            .map(|place| key_of(&account, &place.after).ok_or_else(page_token::invalid))
+            .transpose()?;
+        let size = page_size(request.page_size);
+        let limit = u32::try_from(size + 1).unwrap_or(u32::MAX);
+        let mut found = self
+            .requests
+            .notifications(&account, state, after.as_ref(), limit)
+            .await?;
+        let more = found.len() > size;
+        found.truncate(size);
+        let found = found
+            .iter()
+            .map(|delivery| (text_of(delivery), convert::notification_to_wire(delivery)));
+        let (notifications, last) = up_to_page_bytes(found, more);
+        Ok(wire::ListNotificationsResponse {
+            notifications,
+            next_page_token: last
+                .map(|last| self.reading.page_token(&binding, &last, read.head))
+                .unwrap_or_default(),
+            revision: self.reading.revision(&account, read.head),
+        })
+    }
+
+    pub(super) async fn replay(
+        &self,
+        request: wire::ReplayNotificationRequest,
+    ) -> Result<wire::ReplayNotificationResponse, Failure> {
+        let account = convert::id(&request.account_id, "account_id")?;
+        let destination = request.destination;
+        if destination.is_empty()
+            || destination.len() > DESTINATION_BYTES_MAX
+            || destination.contains(char::is_control)
+        {
+            return Err(Failure::invalid(
+                "destination",
+                "name a destination as ListNotifications does, as webhook:crm",
+            ));
+        }
+        let key = DeliveryKey {
+            account: account.clone(),
+            request: convert::id(&request.access_request_id, "access_request_id")?,
+            ordinal: request.event_ordinal,
+            destination,
+        };
+        let head = self.requests.replay(&key).await?;
+        Ok(wire::ReplayNotificationResponse {
+            revision: self.reading.revision(&account, head),
+        })
+    }
+}
+
+/// A key as a page token carries it; neither ids nor destinations have line breaks.
+fn text_of(delivery: &Delivery) -> String {
+    let DeliveryKey {
+        account: _,
+        request,
+        ordinal,
+        destination,
+    } = &delivery.key;
+    format!("{request}\n{ordinal}\n{destination}")
+}
+
+fn key_of(account: &Id, text: &str) -> Option<DeliveryKey> {
+    let mut parts = text.splitn(3, '\n');
+    Some(DeliveryKey {
+        account: account.clone(),
+        request: Id::parse(parts.next()?).ok()?,
+        ordinal: parts.next()?.parse().ok()?,
+        destination: parts.next()?.to_owned(),
+    })
+}

@@ -1,0 +1,11 @@
+//! Access requests as a client meets them: real servers on real ports over the real store, with a
+//! clock that the test sets.
+
+mod approving;
+mod filing;
+mod keeping;
+mod program;
+mod reading;
+mod refusals;
+mod scene;
+mod tenancy;
