@@ -10,8 +10,9 @@ use super::rows::{inconsistent, unavailable};
 use super::{Head, Snapshot, StoreError};
 use crate::authz::model::{Account, Entity, Id};
 
-/// Chunks that wait for the reader: enough that reading and building overlap.
-const CHUNKS_WAITING: usize = 4;
+/// Chunks that wait for the reader: enough that reading and building overlap, where chunks come one
+/// by one.
+pub(super) const CHUNKS_WAITING: usize = 4;
 
 /// A reader that takes no chunk for so long loses the snapshot: its transaction keeps the database
 /// from forgetting what is overwritten meanwhile, and a connection from everyone else.
@@ -35,9 +36,14 @@ pub(super) trait Source: Send + Sized + 'static {
 }
 
 /// Leaves the reading to a task. The transaction has begun and `head` was read in it, so that it is
-/// what the chunks will show whatever is written meanwhile.
-pub(super) fn read<S: Source>(mut source: S, account: Id, head: Head) -> Snapshot {
-    let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
+/// what the chunks will show whatever is written meanwhile. So many chunks wait for their reader.
+pub(super) fn read<S: Source>(
+    mut source: S,
+    account: Id,
+    head: Head,
+    chunks_waiting: usize,
+) -> Snapshot {
+    let (sender, chunks) = mpsc::channel(chunks_waiting);
     let listener = Chunks(sender.clone());
     tokio::spawn(async move {
         // A task of its own, so that one that dies can't look like the end of the account.

@@ -18,7 +18,7 @@ use super::session::Session;
 use crate::authz::model::{Account, Assignment, Entity, Id, Resource, ResourceKey};
 use crate::store::kinds::{Kind, PAGE};
 use crate::store::rows::{At, inconsistent};
-use crate::store::snapshots::{self, Chunks, Listening, Source};
+use crate::store::snapshots::{self, CHUNKS_WAITING, Chunks, Listening, Source};
 use crate::store::{Snapshot, StoreError};
 
 /// Names that are kept, to be shared by all resources that have them: users, teams and groups.
@@ -38,7 +38,13 @@ pub(super) async fn snapshot(
                 account: account.clone(),
                 attributes,
             };
-            Ok(Some(snapshots::read(source, account.clone(), head)))
+            let waiting = if attributes {
+                CHUNKS_WAITING
+            } else {
+                ROUNDS_WAITING * ROUND / CHUNK
+            };
+            let account = account.clone();
+            Ok(Some(snapshots::read(source, account, head, waiting)))
         }
         other => lease.settle(other.map(|_| None)).await,
     }
@@ -102,6 +108,13 @@ async fn send_pages(
 /// Resources of one round: three copies each, so that there are few of them, and what waits to be
 /// put together is little.
 const ROUND: usize = 20_000;
+
+/// Rounds that wait for their reader: while one is built into the graph the next is read.
+const ROUNDS_WAITING: usize = 2;
+
+/// Rows of a copy that have one limit of time together: each is a message of its own, and a timer
+/// for it would cost more than the row.
+const ROWS_TIMED: usize = 1_000;
 
 /// Type and id of a resource, between which rows are read.
 type Key<'a> = (&'a str, &'a str);
@@ -231,16 +244,23 @@ async fn copy<const N: usize>(
     mut take: impl FnMut([Field<'_>; N]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut pieces = bounded(LARGE, async {
-        connection
-            .driver()
-            .copy_out_raw(sql)
-            .await
-            .map_err(store_error)
+        let copying = connection.driver().copy_out_raw(sql).await;
+        copying.map_err(store_error)
     })
     .await?;
     let mut rows = Rows::<N>::new();
-    while let Some(piece) = bounded(LARGE, async { Ok(pieces.next().await) }).await? {
-        rows.feed(&piece.map_err(store_error)?, &mut take)?;
+    let mut is_over = false;
+    while !is_over {
+        is_over = bounded(LARGE, async {
+            for _ in 0..ROWS_TIMED {
+                let Some(piece) = pieces.next().await else {
+                    return Ok(true);
+                };
+                rows.feed(&piece.map_err(store_error)?, &mut take)?;
+            }
+            Ok(false)
+        })
+        .await?;
     }
     Ok(rows.end()?)
 }
@@ -256,7 +276,7 @@ impl From<BinaryError> for StoreError {
 
 /// Names that many resources share, each made once.
 #[derive(Default)]
-struct Names(HashSet<Id>);
+struct Names(HashSet<Id, foldhash::quality::RandomState>);
 
 impl Names {
     fn get(&mut self, at: At<'_>, column: &'static str, text: &str) -> Result<Id, StoreError> {
@@ -282,7 +302,7 @@ struct Round<'a> {
 impl<'a> Round<'a> {
     fn new(names: &'a mut Names) -> Self {
         Self {
-            resources: Vec::new(),
+            resources: Vec::with_capacity(ROUND),
             next: 0,
             names,
         }
@@ -303,9 +323,16 @@ impl<'a> Round<'a> {
             }
             None => None,
         };
+        // Nearly always that of the one before.
+        let resource_type = match self.resources.last() {
+            Some(last) if last.key.resource_type.as_str() == resource_type => {
+                last.key.resource_type.clone()
+            }
+            _ => self.names.get(at, "resource_type", resource_type)?,
+        };
         self.resources.push(Resource {
             key: ResourceKey {
-                resource_type: self.names.get(at, "resource_type", resource_type)?,
+                resource_type,
                 id: at.id("resource_id", id)?,
             },
             owners: BTreeSet::new(),

@@ -9,7 +9,7 @@ use super::read;
 use super::resources;
 use crate::authz::model::{Account, Entity, Id};
 use crate::store::kinds::Kind;
-use crate::store::snapshots::{self, Chunks, Listening, Source};
+use crate::store::snapshots::{self, CHUNKS_WAITING, Chunks, Listening, Source};
 use crate::store::{Snapshot, StoreError};
 
 pub(super) async fn snapshot(
@@ -26,7 +26,12 @@ pub(super) async fn snapshot(
         account: account.clone(),
         attributes,
     };
-    Ok(Some(snapshots::read(source, account.clone(), head)))
+    Ok(Some(snapshots::read(
+        source,
+        account.clone(),
+        head,
+        CHUNKS_WAITING,
+    )))
 }
 
 struct Pages {
