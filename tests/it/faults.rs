@@ -5,6 +5,7 @@
 //! `AMBIT_SOAK=1` runs the long forms whole: `tests/soak`.
 
 mod away;
+mod cold_load;
 mod commit_order;
 mod hang;
 mod histories;

@@ -116,11 +116,10 @@ const ROUNDS_WAITING: usize = 2;
 /// for it would cost more than the row.
 const ROWS_TIMED: usize = 1_000;
 
-/// Type and id of a resource, between which rows are read.
-type Key<'a> = (&'a str, &'a str);
-
-/// Resources by the round: the next of them, then the owners and the assignments of these, each in
-/// the order of an index. (Asked for in one statement the database sorts all of it.)
+/// Resources by the round: the next of one type, then the owners and the assignments of these, each
+/// in the order of an index. (Asked for in one statement the database sorts all of it.) No round has
+/// two types: on a comparison of whole keys the database begins at the right place of the index, but
+/// reads on to the account's end.
 async fn send_copies(
     connection: &mut Session,
     account: &Id,
@@ -133,47 +132,97 @@ async fn send_copies(
     .execute(&mut *connection);
     bounded(SMALL, async { indexed.await.map_err(store_error) }).await?;
     let mut names = Names::default();
-    let mut after = (String::new(), String::new());
-    loop {
-        let from: Key<'_> = (&after.0, &after.1);
-        let mut round = Round::new(&mut names);
-        copy(connection, &resources_sql(account, from), |row| {
-            round.resource(row)
-        })
-        .await?;
-        let Some(last) = round.resources.last() else {
-            return Ok(Listening::Yes);
-        };
-        let last = last.key.clone();
-        let to: Key<'_> = (last.resource_type.as_str(), last.id.as_str());
-        let is_last = round.resources.len() < ROUND;
-        copy(connection, &owners_sql(account, from, to), |row| {
-            round.owner(row)
-        })
-        .await?;
-        round.next = 0;
-        copy(connection, &assignments_sql(account, from, to), |row| {
-            round.assignment(row)
-        })
-        .await?;
-        let mut resources = round.resources.into_iter();
-        loop {
-            let chunk: Vec<Entity> = resources
-                .by_ref()
-                .take(CHUNK)
-                .map(|resource| Entity::Resource(resource, None))
-                .collect();
-            if chunk.is_empty() {
-                break;
-            }
-            if chunks.send(chunk).await? == Listening::No {
+    let mut resource_type = next_type(connection, account, "").await?;
+    while let Some(found) = resource_type {
+        let mut after = Some(String::new());
+        while let Some(from) = after {
+            let round = read_round(connection, account, &found, &from, &mut names).await?;
+            after = match round.resources.last() {
+                Some(last) if round.resources.len() == ROUND => Some(last.key.id.as_str().into()),
+                _ => None,
+            };
+            if send_round(round, chunks).await? == Listening::No {
                 return Ok(Listening::No);
             }
         }
-        if is_last {
+        resource_type = next_type(connection, account, found.as_str()).await?;
+    }
+    Ok(Listening::Yes)
+}
+
+/// The first type of resources after another.
+async fn next_type(
+    connection: &mut Session,
+    account: &Id,
+    after: &str,
+) -> Result<Option<Id>, StoreError> {
+    let asked = sqlx::query_scalar(
+        "SELECT min(resource_type) FROM ambit.resource
+            WHERE account_id = $1 AND resource_type > $2",
+    )
+    .bind(account.as_str())
+    .bind(after)
+    .fetch_one(connection);
+    let found: Option<String> = bounded(SMALL, async { asked.await.map_err(store_error) }).await?;
+    let at = At {
+        table: "resource",
+        row: "*",
+    };
+    found
+        .map(|found| at.id("resource_type", &found))
+        .transpose()
+}
+
+async fn read_round<'a>(
+    connection: &mut Session,
+    account: &Id,
+    resource_type: &Id,
+    from: &str,
+    names: &'a mut Names,
+) -> Result<Round<'a>, StoreError> {
+    let mut round = Round::new(resource_type.clone(), names);
+    copy(
+        connection,
+        &resources_sql(account, resource_type, from),
+        |row| round.resource(row),
+    )
+    .await?;
+    let Some(last) = round.resources.last() else {
+        return Ok(round);
+    };
+    let to = last.key.id.clone();
+    let owners = belonging(
+        "resource_owner",
+        "user_id",
+        account,
+        resource_type,
+        (from, &to),
+    );
+    copy(connection, &owners, |row| round.owner(row)).await?;
+    round.next = 0;
+    let columns = concat!(
+        "principal_kind, principal_id, provenance, ",
+        micros!("expires_at")
+    );
+    let assignments = belonging("assignment", columns, account, resource_type, (from, &to));
+    copy(connection, &assignments, |row| round.assignment(row)).await?;
+    Ok(round)
+}
+
+async fn send_round(round: Round<'_>, chunks: &Chunks) -> Result<Listening, StoreError> {
+    let mut resources = round.resources.into_iter();
+    loop {
+        let chunk: Vec<Entity> = resources
+            .by_ref()
+            .take(CHUNK)
+            .map(|resource| Entity::Resource(resource, None))
+            .collect();
+        if chunk.is_empty() {
             return Ok(Listening::Yes);
         }
-        after = (to.0.to_owned(), to.1.to_owned());
+        if chunks.send(chunk).await? == Listening::No {
+            return Ok(Listening::No);
+        }
     }
 }
 
@@ -187,53 +236,34 @@ fn literal(text: &str) -> String {
     format!("convert_from('\\x{digits}'::bytea, 'UTF8')")
 }
 
-fn resources_sql(account: &Id, from: Key<'_>) -> String {
+fn resources_sql(account: &Id, resource_type: &Id, from: &str) -> String {
     format!(
-        "COPY (SELECT resource_type, resource_id, owning_team, partitioned FROM ambit.resource
-            WHERE account_id = {} AND (resource_type, resource_id) > ({}, {})
-            ORDER BY resource_type, resource_id LIMIT {ROUND}) TO STDOUT (FORMAT binary)",
+        "COPY (SELECT resource_id, owning_team, partitioned FROM ambit.resource
+            WHERE account_id = {} AND resource_type = {} AND resource_id > {}
+            ORDER BY resource_id LIMIT {ROUND}) TO STDOUT (FORMAT binary)",
         literal(account.as_str()),
-        literal(from.0),
-        literal(from.1)
+        literal(resource_type.as_str()),
+        literal(from)
     )
 }
 
-fn owners_sql(account: &Id, from: Key<'_>, to: Key<'_>) -> String {
-    belonging("resource_owner", "user_id", account, from, to)
-}
-
-fn assignments_sql(account: &Id, from: Key<'_>, to: Key<'_>) -> String {
-    let columns = concat!(
-        "principal_kind, principal_id, provenance, ",
-        micros!("expires_at")
-    );
-    belonging("assignment", columns, account, from, to)
-}
-
-/// Rows of a table that belong to the resources after one up to another. Within one type the bounds
-/// are those of the id alone: on a comparison of whole keys the database begins at the right place
-/// of the index, but reads on to the account's end.
+/// Rows of a table that belong to the resources of a type after one up to another.
 fn belonging(
     table: &'static str,
     columns: &'static str,
     account: &Id,
-    from: Key<'_>,
-    to: Key<'_>,
+    resource_type: &Id,
+    (from, to): (&str, &Id),
 ) -> String {
-    let [after_type, after, to_type, to_id] = [from.0, from.1, to.0, to.1].map(literal);
-    let between = if from.0 == to.0 {
-        format!("resource_type = {to_type} AND resource_id > {after} AND resource_id <= {to_id}")
-    } else {
-        format!(
-            "(resource_type, resource_id) > ({after_type}, {after})
-                AND (resource_type, resource_id) <= ({to_type}, {to_id})"
-        )
-    };
     format!(
-        "COPY (SELECT resource_type, resource_id, {columns} FROM ambit.{table}
-            WHERE account_id = {} AND {between}
-            ORDER BY resource_type, resource_id) TO STDOUT (FORMAT binary)",
+        "COPY (SELECT resource_id, {columns} FROM ambit.{table}
+            WHERE account_id = {} AND resource_type = {}
+            AND resource_id > {} AND resource_id <= {}
+            ORDER BY resource_id) TO STDOUT (FORMAT binary)",
         literal(account.as_str()),
+        literal(resource_type.as_str()),
+        literal(from),
+        literal(to.as_str()),
     )
 }
 
@@ -291,8 +321,9 @@ impl Names {
     }
 }
 
-/// Resources in the order of their keys, to which rows in the same order are added.
+/// Resources of one type in the order of their ids, to which rows in the same order are added.
 struct Round<'a> {
+    resource_type: Id,
     resources: Vec<Resource>,
     /// The resource that the next row may belong to, or one after it.
     next: usize,
@@ -300,22 +331,22 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(names: &'a mut Names) -> Self {
+    fn new(resource_type: Id, names: &'a mut Names) -> Self {
         Self {
-            resources: Vec::with_capacity(ROUND),
+            resource_type,
+            resources: Vec::new(),
             next: 0,
             names,
         }
     }
 
-    fn resource(&mut self, row: [Field<'_>; 4]) -> Result<(), StoreError> {
-        let [resource_type, id, team, partitioned] = row;
+    fn resource(&mut self, row: [Field<'_>; 3]) -> Result<(), StoreError> {
+        let [id, team, partitioned] = row;
         let id = text(id, "resource_id")?;
         let at = At {
             table: "resource",
             row: id,
         };
-        let resource_type = text(resource_type, "resource_type")?;
         let owning_team = match team {
             Some(_) => {
                 let team = text(team, "owning_team")?;
@@ -323,16 +354,9 @@ impl<'a> Round<'a> {
             }
             None => None,
         };
-        // Nearly always that of the one before.
-        let resource_type = match self.resources.last() {
-            Some(last) if last.key.resource_type.as_str() == resource_type => {
-                last.key.resource_type.clone()
-            }
-            _ => self.names.get(at, "resource_type", resource_type)?,
-        };
         self.resources.push(Resource {
             key: ResourceKey {
-                resource_type,
+                resource_type: self.resource_type.clone(),
                 id: at.id("resource_id", id)?,
             },
             owners: BTreeSet::new(),
@@ -347,21 +371,20 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    fn owner(&mut self, row: [Field<'_>; 3]) -> Result<(), StoreError> {
-        let [resource_type, id, user] = row;
+    fn owner(&mut self, row: [Field<'_>; 2]) -> Result<(), StoreError> {
+        let [id, user] = row;
         let id = text(id, "resource_id")?;
         let at = At {
             table: "resource_owner",
             row: id,
         };
         let owner = self.names.get(at, "user_id", text(user, "user_id")?)?;
-        let resource = self.named(at, (text(resource_type, "resource_type")?, id))?;
-        resource.owners.insert(owner);
+        self.named(at, id)?.owners.insert(owner);
         Ok(())
     }
 
-    fn assignment(&mut self, row: [Field<'_>; 6]) -> Result<(), StoreError> {
-        let [resource_type, id, kind, principal, provenance, expires_at] = row;
+    fn assignment(&mut self, row: [Field<'_>; 5]) -> Result<(), StoreError> {
+        let [id, kind, principal, provenance, expires_at] = row;
         let id = text(id, "resource_id")?;
         let at = At {
             table: "assignment",
@@ -375,30 +398,22 @@ impl<'a> Round<'a> {
             provenance: at.provenance(text(provenance, "provenance")?)?,
             expires_at: at.time("expires_at", expires_at)?,
         };
-        let resource = self.named(at, (text(resource_type, "resource_type")?, id))?;
-        resource.assignments.insert(assignment);
+        self.named(at, id)?.assignments.insert(assignment);
         Ok(())
     }
 
     /// The resource of a row, which is none before that of the row before.
-    fn named(&mut self, at: At<'_>, key: Key<'_>) -> Result<&mut Resource, StoreError> {
-        let key_of = |resource: &Resource| {
-            let found = (
-                resource.key.resource_type.as_str(),
-                resource.key.id.as_str(),
-            );
-            found.cmp(&key)
-        };
+    fn named(&mut self, at: At<'_>, id: &str) -> Result<&mut Resource, StoreError> {
         while self
             .resources
             .get(self.next)
-            .is_some_and(|resource| key_of(resource).is_lt())
+            .is_some_and(|resource| resource.key.id.as_str() < id)
         {
             self.next += 1;
         }
         self.resources
             .get_mut(self.next)
-            .filter(|resource| key_of(resource).is_eq())
+            .filter(|resource| resource.key.id.as_str() == id)
             .ok_or_else(|| at.wrong("resource_id", "the resource is not there, or out of order"))
     }
 }
@@ -420,25 +435,21 @@ fn int8(bytes: &[u8], row: &str) -> Result<i64, StoreError> {
 mod tests {
     use super::*;
 
-    const CONTACT: Field<'static> = Some(b"contact");
+    fn contact() -> Id {
+        Id::parse("contact").unwrap()
+    }
 
-    fn resource<'a>(id: &'a str, team: Option<&'a str>) -> [Field<'a>; 4] {
+    fn resource<'a>(id: &'a str, team: Option<&'a str>) -> [Field<'a>; 3] {
         let partitioned: Field<'a> = Some(&[1]);
-        [
-            CONTACT,
-            Some(id.as_bytes()),
-            team.map(str::as_bytes),
-            partitioned,
-        ]
+        [Some(id.as_bytes()), team.map(str::as_bytes), partitioned]
     }
 
-    fn owner<'a>(id: &'a str, user: &'a str) -> [Field<'a>; 3] {
-        [CONTACT, Some(id.as_bytes()), Some(user.as_bytes())]
+    fn owner<'a>(id: &'a str, user: &'a str) -> [Field<'a>; 2] {
+        [Some(id.as_bytes()), Some(user.as_bytes())]
     }
 
-    fn assignment<'a>(id: &'a str, expires_at: Field<'a>) -> [Field<'a>; 6] {
+    fn assignment<'a>(id: &'a str, expires_at: Field<'a>) -> [Field<'a>; 5] {
         [
-            CONTACT,
             Some(id.as_bytes()),
             Some(b"user"),
             Some(b"v"),
@@ -450,7 +461,7 @@ mod tests {
     #[test]
     fn rows_in_the_order_of_keys_are_put_together() {
         let mut names = Names::default();
-        let mut round = Round::new(&mut names);
+        let mut round = Round::new(contact(), &mut names);
         for row in [
             resource("a", Some("t")),
             resource("b", None),
@@ -477,12 +488,12 @@ mod tests {
     #[test]
     fn what_can_not_be_a_resource_is_inconsistent() {
         let mut names = Names::default();
-        let mut round = Round::new(&mut names);
+        let mut round = Round::new(contact(), &mut names);
         round.resource(resource("b", None)).unwrap();
         let mut not_utf8 = resource("x", None);
-        not_utf8[1] = Some(&[0xff]);
+        not_utf8[0] = Some(&[0xff]);
         let mut no_flag = resource("x", None);
-        no_flag[3] = None;
+        no_flag[2] = None;
         let refused = [
             round.resource(resource("", None)),
             round.resource(not_utf8),
