@@ -105,10 +105,7 @@ impl App {
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Result<Self, AppError> {
-        for name in &config.ignored_variables {
-            tracing::warn!(name, "environment variable is no setting of the server");
-        }
-        raise_descriptor_limit();
+        prepare(config);
         // First what fails fast: a second server on the same ports must not migrate anything.
         let grpc = Reserved::new("gRPC", config.grpc_address)?;
         let http = Reserved::new("HTTP", config.http_address)?;
@@ -167,20 +164,11 @@ impl App {
         });
         let grpc = grpc::server::serve(
             grpc.listen()?,
-            ServerLimits {
-                connections_max: config.connections_max,
-                streams_per_connection_max: config.streams_per_connection_max,
-                request_timeout: config.request_timeout,
-            },
+            server_limits(config),
             routes,
             shutdown.clone(),
         );
-        tracing::info!(
-            grpc = %grpc_address,
-            http = %http_address,
-            database = %place(&config.database),
-            "serving without authentication"
-        );
+        announce(config, grpc_address, http_address);
         Ok(Self {
             grpc_address,
             http_address,
@@ -543,6 +531,30 @@ fn limits(config: &Config) -> CacheLimits {
         staleness_bound: config.staleness_bound,
         load_timeout: config.load_timeout,
     }
+}
+
+fn server_limits(config: &Config) -> ServerLimits {
+    ServerLimits {
+        connections_max: config.connections_max,
+        streams_per_connection_max: config.streams_per_connection_max,
+        request_timeout: config.request_timeout,
+    }
+}
+
+fn prepare(config: &Config) {
+    for name in &config.ignored_variables {
+        tracing::warn!(name, "environment variable is no setting of the server");
+    }
+    raise_descriptor_limit();
+}
+
+fn announce(config: &Config, grpc: SocketAddr, http: SocketAddr) {
+    tracing::info!(
+        grpc = %grpc,
+        http = %http,
+        database = %place(&config.database),
+        "serving without authentication"
+    );
 }
 
 /// Each connection is a descriptor, and the usual soft limit is low for a server.

@@ -95,7 +95,7 @@ pub struct Resolved {
 /// it is by now.
 enum Told {
     Done {
-        request: AccessRequest,
+        request: Box<AccessRequest>,
         decision: Option<Decision>,
     },
     Refused(RequestRefusal),
@@ -123,7 +123,7 @@ pub(super) async fn resolve(
             head: Some(head),
             told: Told::Done { request, decision },
         } => Ok(Resolved {
-            request,
+            request: *request,
             head,
             decision,
         }),
@@ -227,7 +227,7 @@ fn planned(
         remembered: true,
         stored: true,
         told: Told::Done {
-            request: transition.request.clone(),
+            request: Box::new(transition.request.clone()),
             decision,
         },
         changes: changes_of(transition),

@@ -120,6 +120,6 @@ fn check_answer(check: &wire::CheckResponse) -> Result<super::answer::Answer, Cl
     .read()
 }
 
-fn refused(status: tonic::Status) -> CliError {
-    connection::refused(&status)
+fn refused(status: &tonic::Status) -> CliError {
+    connection::refused(status)
 }

@@ -103,7 +103,7 @@ pub async fn file(arguments: FileArguments, output: &mut Output) -> Result<Exit,
             expected_revision: arguments.write.revision(),
         })
         .await
-        .map_err(refused)?
+        .map_err(|status| refused(&status))?
         .into_inner();
     let request = ShownRequest::from(given(response.access_request)?);
     match arguments.format.format {
@@ -136,7 +136,7 @@ pub async fn cancel(arguments: CancelArguments, output: &mut Output) -> Result<E
             expected_revision: arguments.write.revision(),
         })
         .await
-        .map_err(refused)?
+        .map_err(|status| refused(&status))?
         .into_inner();
     let request = ShownRequest::from(given(response.access_request)?);
     let change = ShownChange {

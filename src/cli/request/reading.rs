@@ -201,7 +201,7 @@ pub async fn list(arguments: ListArguments, output: &mut Output) -> Result<Exit,
         let page = client
             .list_access_requests(request.clone())
             .await
-            .map_err(refused)?
+            .map_err(|status| refused(&status))?
             .into_inner();
         let found = page.access_requests.into_iter().map(ShownRequest::from);
         match arguments.format.format {
@@ -233,7 +233,7 @@ pub async fn show(arguments: ShowArguments, output: &mut Output) -> Result<Exit,
             access_request_id: arguments.request.to_string(),
         })
         .await
-        .map_err(refused)?
+        .map_err(|status| refused(&status))?
         .into_inner();
     let history = client
         .list_access_request_events(wire::ListAccessRequestEventsRequest {
@@ -241,7 +241,7 @@ pub async fn show(arguments: ShowArguments, output: &mut Output) -> Result<Exit,
             access_request_id: arguments.request.to_string(),
         })
         .await
-        .map_err(refused)?
+        .map_err(|status| refused(&status))?
         .into_inner();
     let answer = ShowAnswer {
         access_request: given(found.access_request)?.into(),
@@ -271,7 +271,7 @@ pub async fn suggest(arguments: SuggestArguments, output: &mut Output) -> Result
             expires_at: arguments.expiry.to_wire()?,
         })
         .await
-        .map_err(refused)?
+        .map_err(|status| refused(&status))?
         .into_inner();
     let answer = SuggestAnswer {
         suggestions: response

@@ -116,7 +116,7 @@ pub async fn approve(arguments: ApproveArguments, output: &mut Output) -> Result
                     expires_at,
                 })
                 .await
-                .map_err(refused)?
+                .map_err(|status| refused(&status))?
                 .into_inner();
             let smallest = suggested.suggestions.into_iter().next();
             smallest
@@ -140,7 +140,7 @@ pub async fn approve(arguments: ApproveArguments, output: &mut Output) -> Result
             expected_revision: arguments.write.revision(),
         })
         .await
-        .map_err(refused)?
+        .map_err(|status| refused(&status))?
         .into_inner();
     tell(
         response.access_request,
@@ -163,7 +163,7 @@ pub async fn deny(arguments: DenyArguments, output: &mut Output) -> Result<Exit,
             expected_revision: arguments.write.revision(),
         })
         .await
-        .map_err(refused)?
+        .map_err(|status| refused(&status))?
         .into_inner();
     tell(
         response.access_request,
@@ -186,7 +186,7 @@ pub async fn revoke(arguments: RevokeArguments, output: &mut Output) -> Result<E
             expected_revision: arguments.write.revision(),
         })
         .await
-        .map_err(refused)?
+        .map_err(|status| refused(&status))?
         .into_inner();
     tell(
         response.access_request,

@@ -119,7 +119,7 @@ pub async fn deliveries(
         let page = client
             .list_notifications(request.clone())
             .await
-            .map_err(refused)?
+            .map_err(|status| refused(&status))?
             .into_inner();
         let found = page.notifications.into_iter().map(ShownNotification::from);
         match arguments.format.format {
@@ -153,7 +153,7 @@ pub async fn replay(arguments: ReplayArguments, output: &mut Output) -> Result<E
             destination: arguments.destination,
         })
         .await
-        .map_err(refused)?
+        .map_err(|status| refused(&status))?
         .into_inner();
     match arguments.format.format {
         Format::Human => output.line("it is sent once more")?,

@@ -75,9 +75,9 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
                 .unwrap_or_default(),
         })
         .await
-        .map_err(refused)?
+        .map_err(|status| refused(&status))?
         .into_inner();
-    while let Some(told) = events.message().await.map_err(refused)? {
+    while let Some(told) = events.message().await.map_err(|status| refused(&status))? {
         let Some(event) = told.event else {
             // Of a server that tells more than this command knows.
             continue;
