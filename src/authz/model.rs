@@ -609,6 +609,10 @@ impl Entity {
     reason = "puts are the rule, deletions the exception"
 )]
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most changes are puts, and a list of them is made once and read"
+)]
 pub enum EntityChange {
     Put(Entity),
     Delete(EntityKey),

@@ -1,6 +1,7 @@
 //! Plain SQL writers on Postgres: held to the rules, logged, and numbered in the order of their
 //! commits, whatever they do to each other.
 
+mod access_requests;
 mod commits;
 mod documented;
 mod followed;

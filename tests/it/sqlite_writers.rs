@@ -1,6 +1,7 @@
 //! Writers beside an open store: the `sqlite3` shell where it exists, and connections of their own
 //! with foreign keys off. They are noticed, followed, and held to the rules.
 
+mod access_requests;
 mod followed;
 mod rules;
 mod unreadable;

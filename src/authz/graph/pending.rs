@@ -78,3 +78,127 @@ impl PendingRequests {
         self.by_id.len() * REQUEST
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authz::access_request::{Closing, RequestState};
+    use crate::authz::decision::ReasonCode;
+    use crate::authz::model::Timestamp;
+
+    fn id(text: &str) -> Id {
+        Id::parse(text).unwrap()
+    }
+
+    fn target(resource: Option<&str>) -> RequestTarget {
+        RequestTarget {
+            resource_type: id("contact"),
+            action: id("view"),
+            resource_id: resource.map(id),
+        }
+    }
+
+    fn request(name: &str, user: &str, resource: Option<&str>) -> AccessRequest {
+        AccessRequest {
+            id: id(name),
+            user: id(user),
+            target: target(resource),
+            reason: "why".to_owned(),
+            denied_as: ReasonCode::NoPermission,
+            wanted_seconds: None,
+            origin_url: None,
+            filed_at: Timestamp::MIN,
+            expires_at: Timestamp::MIN,
+            state: RequestState::Pending,
+            closing: None,
+        }
+    }
+
+    fn ended(of: &AccessRequest, state: RequestState) -> AccessRequest {
+        AccessRequest {
+            state,
+            closing: Some(Closing {
+                at: Timestamp::MIN,
+                by: None,
+                note: None,
+                approval: None,
+            }),
+            ..of.clone()
+        }
+    }
+
+    fn names<'r>(requests: impl Iterator<Item = &'r AccessRequest>) -> Vec<&'r str> {
+        requests.map(|request| request.id.as_str()).collect()
+    }
+
+    #[test]
+    fn one_is_found_by_requester_and_target_alone() {
+        let mut pending = PendingRequests::default();
+        assert_eq!(pending.find("ann", &target(None)), None);
+        for request in [
+            request("r2", "ann", Some("c1")),
+            request("r1", "ann", None),
+            request("r3", "bob", Some("c1")),
+        ] {
+            pending.put(request);
+        }
+        let found = |user, resource| {
+            let found = pending.find(user, &target(resource));
+            found.map(|request| request.id.as_str())
+        };
+        assert_eq!(found("ann", Some("c1")), Some("r2"));
+        assert_eq!(found("ann", None), Some("r1"));
+        assert_eq!(found("bob", Some("c1")), Some("r3"));
+        assert_eq!(found("bob", None), None);
+        assert_eq!(found("Ann", None), None);
+        assert_eq!(names(pending.all()), ["r1", "r2", "r3"]);
+        assert_eq!(names(pending.of_user("ann")), ["r1", "r2"]);
+        assert_eq!(names(pending.of_user("eve")), [""; 0]);
+    }
+
+    #[test]
+    fn what_has_ended_or_is_gone_is_not_kept() {
+        for state in RequestState::ALL.iter().filter(|state| state.is_terminal()) {
+            let mut pending = PendingRequests::default();
+            let one = request("r1", "ann", None);
+            pending.put(one.clone());
+            pending.apply(&EntityChange::Put(Entity::AccessRequest(ended(
+                &one, *state,
+            ))));
+            assert_eq!(pending.find("ann", &target(None)), None);
+            assert_eq!((pending.by_id.len(), pending.by_user.len()), (0, 0));
+            // One that has ended already is not taken up.
+            pending.put(ended(&one, *state));
+            assert_eq!((pending.by_id.len(), pending.by_user.len()), (0, 0));
+        }
+        let mut pending = PendingRequests::default();
+        pending.put(request("r1", "ann", None));
+        pending.apply(&EntityChange::Delete(EntityKey::User(id("ann"))));
+        assert_eq!(names(pending.all()), ["r1"], "a user is no request");
+        for _ in 0..2 {
+            pending.apply(&EntityChange::Delete(EntityKey::AccessRequest(id("r1"))));
+            assert_eq!((pending.by_id.len(), pending.by_user.len()), (0, 0));
+        }
+    }
+
+    /// Only a writer that switched the rules off can have stored such.
+    #[test]
+    fn of_two_for_the_same_the_first_by_id_counts_whatever_the_order() {
+        let (one, two) = (request("r1", "ann", None), request("r2", "ann", None));
+        for order in [[&one, &two], [&two, &one]] {
+            let mut pending = PendingRequests::default();
+            for request in order {
+                pending.put(request.clone());
+            }
+            assert_eq!(pending.find("ann", &target(None)), Some(&one));
+            pending.put(ended(&one, RequestState::Denied));
+            assert_eq!(pending.find("ann", &target(None)), Some(&two));
+        }
+        // One that has another requester all of a sudden is that one's.
+        let mut pending = PendingRequests::default();
+        pending.put(one);
+        pending.put(request("r1", "bob", None));
+        assert_eq!(pending.find("ann", &target(None)), None);
+        assert_eq!(names(pending.of_user("bob")), ["r1"]);
+    }
+}

@@ -1,5 +1,8 @@
 //! What takes a hand inside the store to bring about.
 
+use sqlx::Connection as _;
+use sqlx::migrate::Migrator;
+
 use super::*;
 use crate::authz::model::{
     Account, CatalogRef, Entity, EntityChange, PartnerProgram, Resource, Settings, User,
@@ -112,6 +115,65 @@ async fn no_mark_of_a_transaction_outlives_it() {
     let refused = write(&store, &[EntityChange::Put(Entity::User(gone))]).await;
     assert!(matches!(refused, Err(StoreError::Constraint { .. })));
     assert_eq!(count(&store, marked).await, 0);
+}
+
+/// A file of the version before access requests, whose log is made anew for them.
+#[tokio::test]
+async fn a_file_of_before_access_requests_is_followed_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = open::MIGRATIONS.iter().filter(|step| step.version < 5);
+    let before = Migrator::with_migrations(before.cloned().collect());
+    let mut connection = SqliteConnectOptions::new()
+        .filename(directory.path().join("ambit.db"))
+        .create_if_missing(true)
+        .connect()
+        .await
+        .unwrap();
+    before
+        .run_direct(None, &mut connection, false)
+        .await
+        .unwrap();
+    sqlx::raw_sql(
+        "PRAGMA application_id = 1634558580; PRAGMA user_version = 4;
+        INSERT INTO account (account_id, catalog, plan) VALUES ('acme', 'hubspot', 'enterprise');
+        INSERT INTO app_user (account_id, user_id) VALUES ('acme', 'u'), ('acme', 'v')",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let first = Head {
+        revision: 1,
+        nonce: store.nonce_at(&id("acme"), 1).await.unwrap().unwrap(),
+    };
+    let told = store.changes_since(&id("acme"), first).await.unwrap();
+    let Changes::Delta {
+        history, changes, ..
+    } = told
+    else {
+        panic!("the log is kept: {told:?}");
+    };
+    assert_eq!(history.len(), 2);
+    let users = ["u", "v"].map(|name| EntityChange::Put(Entity::User(User::new(id(name)))));
+    assert_eq!(changes, users);
+    assert_eq!(count(&store, "SELECT count(*) FROM change_log").await, 3);
+    // The new kind is logged, and by the new name there is no other table.
+    let have = store.head(&id("acme")).await.unwrap().unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO access_request (account_id, access_request_id, user_id, resource_type, action,
+            reason, denied_as, filed_at, expires_at, state)
+        VALUES ('acme', 'r1', 'u', 'contact', 'view', 'why', 'NO_PERMISSION', 1, 2, 'pending')",
+    )
+    .execute(&store.writer)
+    .await
+    .unwrap();
+    let told = store.changes_since(&id("acme"), have).await.unwrap();
+    assert!(
+        matches!(&told, Changes::Delta { changes, .. }
+            if matches!(changes[..], [EntityChange::Put(Entity::AccessRequest(_))])),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]

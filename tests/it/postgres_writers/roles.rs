@@ -46,7 +46,7 @@ const GUARDED: &[&str] = &[
 
 const DENIED: &str = "42501";
 
-async fn as_role(beside: &Beside, role: &str) -> PgConnection {
+pub(super) async fn as_role(beside: &Beside, role: &str) -> PgConnection {
     let mut connection = beside.another().await;
     // A plain SET ROLE leaves the session's user a superuser, who may set what a role may not.
     run(
@@ -58,7 +58,7 @@ async fn as_role(beside: &Beside, role: &str) -> PgConnection {
     connection
 }
 
-async fn allows(connection: &mut PgConnection, statements: &[&str]) {
+pub(super) async fn allows(connection: &mut PgConnection, statements: &[&str]) {
     for sql in statements {
         run(connection, &format!("BEGIN; {sql}; ROLLBACK"))
             .await
@@ -66,7 +66,7 @@ async fn allows(connection: &mut PgConnection, statements: &[&str]) {
     }
 }
 
-async fn denies(connection: &mut PgConnection, statements: &[&str]) {
+pub(super) async fn denies(connection: &mut PgConnection, statements: &[&str]) {
     for sql in statements {
         let refusal = run(connection, &format!("BEGIN; {sql}; COMMIT"))
             .await

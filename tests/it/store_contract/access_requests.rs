@@ -3,6 +3,7 @@
 use super::*;
 use ambit::authz::access_request::*;
 use ambit::authz::decision::ReasonCode;
+use ambit::authz::graph::{AccountGraph, GraphBuilder};
 use ambit::store::{Changes, IdempotencyKey, PendingAccount, RequestFilter};
 
 pub(super) fn clauses() -> Vec<Clause> {
@@ -23,6 +24,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         clause("all of it goes with the account", go_with_account),
         clause("a remembered write answers", answers),
         clause("a link is spent once", links),
+        clause("following equals loading, requests included", following),
     ]
 }
 
@@ -761,4 +763,73 @@ async fn links(store: Arc<dyn Store>) {
         spent += usize::from(one.await.unwrap());
     }
     assert_eq!(spent, 1);
+}
+
+/// A graph that follows what a store tells is the one that a load makes, with the same pending
+/// requests under every key.
+async fn following(store: Arc<dyn Store>) {
+    const SEED: u64 = 20_261_123;
+    let mut dice = Dice::new(SEED);
+    let start = [put(Entity::Account(account("acme"))), user("us0")];
+    let mut have = apply(&*store, "acme", &start).await;
+    let mut graph = loaded(&*store).await;
+    let mut filed: Vec<AccessRequest> = Vec::new();
+    for round in 0..200 {
+        let pending: Vec<AccessRequest> = graph.pending_requests().cloned().collect();
+        if dice.roll(2) == 0 || pending.is_empty() {
+            let of = format!("us{}", dice.roll(4));
+            let next = request(&format!("r{round:03}"), &of, &format!("c{}", dice.roll(6)));
+            let is_there = pending
+                .iter()
+                .any(|other| other.user == next.user && other.target == next.target);
+            if !is_there {
+                file(&*store, "acme", std::slice::from_ref(&next)).await;
+                filed.push(next);
+            }
+        } else {
+            let states = &RequestState::ALL[1..];
+            let one = &pending[usize::try_from(dice.roll(pending.len() as u64)).unwrap()];
+            let state = states[usize::try_from(dice.roll(states.len() as u64)).unwrap()];
+            file(&*store, "acme", &[closed(one, state)]).await;
+        }
+        if dice.roll(4) == 0 {
+            apply(&*store, "acme", &[user(&format!("u{round}"))]).await;
+        }
+        match store.changes_since(&id("acme"), have).await.unwrap() {
+            Changes::None => {}
+            Changes::Delta { head, changes, .. } => {
+                graph = graph.apply(&changes).unwrap();
+                have = head;
+            }
+            other => panic!("told in steps: {other:?}"),
+        }
+        let fresh = loaded(&*store).await;
+        let of = |graph: &AccountGraph| -> Vec<AccessRequest> {
+            graph.pending_requests().cloned().collect()
+        };
+        assert_eq!(of(&graph), of(&fresh), "round {round}");
+        for request in &filed {
+            let (user, target) = (request.user.as_str(), &request.target);
+            assert_eq!(
+                graph.pending_request(user, target),
+                fresh.pending_request(user, target)
+            );
+            let of = |graph: &AccountGraph| -> Vec<AccessRequest> {
+                graph.pending_requests_of(user).cloned().collect()
+            };
+            assert_eq!(of(&graph), of(&fresh));
+        }
+    }
+    assert!(
+        graph.pending_requests().next().is_some(),
+        "nothing was left to compare"
+    );
+}
+
+async fn loaded(store: &dyn Store) -> AccountGraph {
+    let mut builder = GraphBuilder::default();
+    for entity in load(store, "acme", false).await.1 {
+        builder.push(entity);
+    }
+    builder.finish().unwrap()
 }
