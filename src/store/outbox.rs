@@ -74,6 +74,29 @@ pub enum DeliveryOutcome {
     Dead { problem: String },
 }
 
+/// Which destinations a claim is about. Each lane is claimed for itself, so that a destination that
+/// takes nothing can't hold up the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane<'a> {
+    /// One destination.
+    Destination(&'a str),
+    /// All that begin with `email:`.
+    Mail,
+    /// Those that are no mail and none of these.
+    Others(&'a [String]),
+}
+
+impl Lane<'_> {
+    /// The destinations that it names: all of its own, or all that are not.
+    pub(super) fn named(&self) -> Vec<&str> {
+        match self {
+            Self::Destination(destination) => vec![destination],
+            Self::Mail => Vec::new(),
+            Self::Others(others) => others.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
     /// Events that are not fanned out yet, at most `limit`; those of one request in order.
@@ -90,15 +113,19 @@ pub trait Outbox: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Takes deliveries that are due and that nobody else has, at most `limit`, those that are due
+    /// Takes deliveries of a lane that are due and that nobody else has, at most `limit`, those that are due
     /// for longest first. One whose destination has yet to be told of an earlier event of the same
     /// request waits for that.
     async fn claim_deliveries(
         &self,
+        lane: Lane<'_>,
         now: Timestamp,
         lease_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<ClaimedDelivery>, StoreError>;
+
+    /// The moment of the oldest event, or delivery, that is still to be told; `None`: nothing is.
+    async fn undelivered(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Ends a claim; `false`: the lease was lost, and what became of it is for its new holder to
     /// say.

@@ -8,14 +8,14 @@ use std::sync::LazyLock;
 use super::PostgresStore;
 use super::connect::{LARGE, Mode, bounded};
 use super::error::store_error;
-use super::requests::{gathered_event, gathered_row};
+use super::requests::{gathered_event, gathered_row, micros_of};
 use super::session::Session;
 use super::statements::time_of;
 use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{Id, Timestamp};
 use crate::store::StoreError;
 use crate::store::outbox::{
-    ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Outbox,
+    ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Lane, Outbox,
 };
 use crate::store::request_rows::{
     DELIVERY, DeliveryRow, EventRow, account_of, parse, problem_text,
@@ -50,14 +50,22 @@ impl Outbox for PostgresStore {
     #[tracing::instrument(name = "store.claim_deliveries", level = "debug", skip_all)]
     async fn claim_deliveries(
         &self,
+        lane: Lane<'_>,
         now: Timestamp,
         lease_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let mut lease = self.pools.writes.lease(Mode::Write).await?;
-        let claimed = claim(lease.connection()?, now, lease_until, limit);
+        let claimed = claim(lease.connection()?, lane, now, lease_until, limit);
         let claimed = bounded(LARGE, claimed).await;
         lease.settle(claimed).await
+    }
+
+    #[tracing::instrument(name = "store.undelivered", level = "debug", skip_all)]
+    async fn undelivered(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let oldest = bounded(LARGE, undelivered(lease.connection()?)).await;
+        lease.settle(oldest).await
     }
 
     #[tracing::instrument(name = "store.settle_delivery", level = "debug", skip_all)]
@@ -170,18 +178,49 @@ async fn fan_out(
     Ok(true)
 }
 
+async fn undelivered(connection: &mut Session) -> Result<Option<Timestamp>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM (
+            SELECT min(created_at) AS moment FROM ambit.access_request_delivery
+                WHERE state = 'pending'
+            UNION ALL
+            SELECT min(e.at) FROM ambit.access_request_outbox
+                JOIN ambit.access_request_event AS e
+                    USING (account_id, access_request_id, ordinal)) AS oldest",
+        micros_of("min(moment)")
+    );
+    let oldest: Option<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(oldest.and_then(Timestamp::from_unix_micros))
+}
+
+/// Whether a delivery `d` is of a lane, by the destinations that the lane names.
+fn is_of(lane: Lane<'_>, named: &str) -> String {
+    match lane {
+        Lane::Destination(_) => format!("d.destination = ANY({named}::text[])"),
+        Lane::Mail => {
+            format!("starts_with(d.destination, 'email:') AND {named}::text[] IS NOT NULL")
+        }
+        Lane::Others(_) => format!(
+            "NOT starts_with(d.destination, 'email:') AND d.destination <> ALL({named}::text[])"
+        ),
+    }
+}
+
 async fn claim(
     connection: &mut Session,
+    lane: Lane<'_>,
     now: Timestamp,
     lease_until: Timestamp,
     limit: u32,
 ) -> Result<Vec<ClaimedDelivery>, StoreError> {
-    static SQL: LazyLock<String> = LazyLock::new(|| {
-        format!(
-            "WITH due AS (
+    let sql = format!(
+        "WITH due AS (
                 SELECT account_id, access_request_id, ordinal, destination
                 FROM ambit.access_request_delivery AS d
-                WHERE state = 'pending' AND next_attempt_at <= {now}
+                WHERE state = 'pending' AND next_attempt_at <= {now} AND {is_of_lane}
                     AND NOT EXISTS (SELECT 1 FROM ambit.access_request_delivery AS e
                         WHERE e.account_id = d.account_id
                             AND e.access_request_id = d.access_request_id
@@ -203,16 +242,17 @@ async fn claim(
                     ORDER BY d.account_id, d.access_request_id, d.ordinal), '[]')::text
                 FROM claimed AS d JOIN ambit.access_request_event AS e
                     USING (account_id, access_request_id, ordinal)",
-            now = time_of("$1"),
-            until = time_of("$2"),
-            delivery = gathered_row(DELIVERY, "d"),
-            event = gathered_event("e"),
-        )
-    });
-    let json: String = sqlx::query_scalar(sqlx::AssertSqlSafe(SQL.as_str()))
+        now = time_of("$1"),
+        until = time_of("$2"),
+        is_of_lane = is_of(lane, "$4"),
+        delivery = gathered_row(DELIVERY, "d"),
+        event = gathered_event("e"),
+    );
+    let json: String = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
         .bind(now.unix_micros())
         .bind(lease_until.unix_micros())
         .bind(i64::from(limit))
+        .bind(lane.named())
         .fetch_one(connection)
         .await
         .map_err(store_error)?;

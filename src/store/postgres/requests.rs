@@ -20,7 +20,7 @@ use crate::store::{PendingAccount, RequestFilter, StoreError};
 const FORGOTTEN_AT_ONCE: i64 = 100;
 
 /// Unix microseconds of a time, exactly.
-fn micros_of(column: &str) -> String {
+pub(super) fn micros_of(column: &str) -> String {
     format!("(extract(epoch FROM {column}) * 1000000)::int8")
 }
 

@@ -12,7 +12,7 @@ use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{Id, Timestamp};
 use crate::store::StoreError;
 use crate::store::outbox::{
-    ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Outbox,
+    ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Lane, Outbox,
 };
 use crate::store::request_rows::{
     DELIVERY, DeliveryRow, EventRow, account_of, parse, problem_text,
@@ -42,16 +42,22 @@ impl Outbox for SqliteStore {
     #[tracing::instrument(name = "store.claim_deliveries", level = "debug", skip_all)]
     async fn claim_deliveries(
         &self,
+        lane: Lane<'_>,
         now: Timestamp,
         lease_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         self.file.verify()?;
         // The writer is asked only where there is something to write.
-        if !is_any_due(&self.readers, now).await? {
+        if !is_any_due(&self.readers, lane, now).await? {
             return Ok(Vec::new());
         }
-        claim(&self.writer, now, lease_until, limit).await
+        claim(&self.writer, lane, now, lease_until, limit).await
+    }
+
+    #[tracing::instrument(name = "store.undelivered", level = "debug", skip_all)]
+    async fn undelivered(&self) -> Result<Option<Timestamp>, StoreError> {
+        undelivered(&self.readers).await
     }
 
     #[tracing::instrument(name = "store.settle_delivery", level = "debug", skip_all)]
@@ -157,19 +163,55 @@ async fn fan_out(
     Ok(true)
 }
 
-async fn is_any_due(readers: &SqlitePool, now: Timestamp) -> Result<bool, StoreError> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM access_request_delivery
-            WHERE state = 'pending' AND next_attempt_at <= ?1)",
+/// Whether a delivery `d` is of a lane, by what [`named`] binds.
+fn is_of(lane: Lane<'_>, bind: &str) -> String {
+    let named = format!("d.destination IN (SELECT value FROM json_each({bind}))");
+    match lane {
+        Lane::Destination(_) => named,
+        Lane::Mail => format!("substr(d.destination, 1, 6) = 'email:' AND {bind} IS NOT NULL"),
+        Lane::Others(_) => format!("substr(d.destination, 1, 6) <> 'email:' AND NOT {named}"),
+    }
+}
+
+fn named(lane: Lane<'_>) -> Result<String, StoreError> {
+    serde_json::to_string(&lane.named()).map_err(not_json)
+}
+
+async fn is_any_due(
+    readers: &SqlitePool,
+    lane: Lane<'_>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM access_request_delivery AS d
+            WHERE state = 'pending' AND next_attempt_at <= ?1 AND {})",
+        is_of(lane, "?2")
+    );
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(now.unix_micros())
+        .bind(named(lane)?)
+        .fetch_one(readers)
+        .await
+        .map_err(store_error)
+}
+
+async fn undelivered(readers: &SqlitePool) -> Result<Option<Timestamp>, StoreError> {
+    let oldest: Option<i64> = sqlx::query_scalar(
+        "SELECT min(moment) FROM (
+            SELECT min(created_at) AS moment FROM access_request_delivery WHERE state = 'pending'
+            UNION ALL
+            SELECT min(e.at) FROM access_request_outbox AS o
+                JOIN access_request_event AS e USING (account_id, access_request_id, ordinal))",
     )
-    .bind(now.unix_micros())
     .fetch_one(readers)
     .await
-    .map_err(store_error)
+    .map_err(store_error)?;
+    Ok(oldest.and_then(Timestamp::from_unix_micros))
 }
 
 async fn claim(
     writer: &SqlitePool,
+    lane: Lane<'_>,
     now: Timestamp,
     lease_until: Timestamp,
     limit: u32,
@@ -190,10 +232,10 @@ async fn claim(
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(store_error)?;
-    let due = sqlx::query(
+    let due = format!(
         "SELECT json_group_array(json_array(account_id, access_request_id, ordinal, destination))
             FROM (SELECT * FROM access_request_delivery AS d
-                WHERE state = 'pending' AND next_attempt_at <= ?1
+                WHERE state = 'pending' AND next_attempt_at <= ?1 AND {}
                     AND NOT EXISTS (SELECT 1 FROM access_request_delivery AS e
                         WHERE e.account_id = d.account_id
                             AND e.access_request_id = d.access_request_id
@@ -204,9 +246,12 @@ async fn claim(
                             AND e.access_request_id = d.access_request_id
                             AND e.ordinal < d.ordinal)
                 ORDER BY next_attempt_at LIMIT ?2)",
-    )
-    .bind(now.unix_micros())
-    .bind(limit);
+        is_of(lane, "?3")
+    );
+    let due = sqlx::query(sqlx::AssertSqlSafe(due))
+        .bind(now.unix_micros())
+        .bind(limit)
+        .bind(named(lane)?);
     let due = json_of(&mut transaction, due).await?;
     let due = String::from_utf8_lossy(&due).into_owned();
     if due == "[]" {

@@ -12,6 +12,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         outbox_clause("a claim is one server's until its lease ends", leased),
         outbox_clause("many claim, each delivery once", raced),
         outbox_clause("one destination is told in order", in_order),
+        outbox_clause("each lane is claimed for itself", lanes),
+        outbox_clause("the oldest that is untold is known", oldest),
         outbox_clause("what failed is due again when it is said", retried),
         outbox_clause("the dead are listed and replayed", replayed),
         outbox_clause("deliveries are listed in pages", paged),
@@ -45,10 +47,21 @@ async fn fan(outbox: &dyn Outbox, request: &str, ordinal: u32, destinations: &[S
 }
 
 async fn claim(outbox: &dyn Outbox, now: i64, until: i64) -> Vec<ClaimedDelivery> {
-    outbox
-        .claim_deliveries(at(now), at(until), 100)
-        .await
-        .unwrap()
+    let mut claimed = Vec::new();
+    for lane in [Lane::Mail, Lane::Others(&[])] {
+        claimed.extend(claim_of(outbox, lane, now, until).await);
+    }
+    claimed
+}
+
+async fn claim_of(
+    outbox: &dyn Outbox,
+    lane: Lane<'_>,
+    now: i64,
+    until: i64,
+) -> Vec<ClaimedDelivery> {
+    let claimed = outbox.claim_deliveries(lane, at(now), at(until), 100);
+    claimed.await.unwrap()
 }
 
 fn told(claimed: &[ClaimedDelivery]) -> Vec<(String, u32, String)> {
@@ -186,7 +199,8 @@ async fn raced(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
         tokio::spawn(async move {
             let mut claimed = Vec::new();
             loop {
-                let some = outbox.claim_deliveries(at(1), at(60), 7).await.unwrap();
+                let some = outbox.claim_deliveries(Lane::Others(&[]), at(1), at(60), 7);
+                let some = some.await.unwrap();
                 assert!(some.len() <= 7);
                 if some.is_empty() {
                     return claimed;
@@ -263,6 +277,48 @@ async fn in_order(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
     );
     let last = claim(&*outbox, 102, 103).await;
     assert!(told(&last).contains(&("r1".to_owned(), 1, "webhook:b".to_owned())));
+}
+
+async fn lanes(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
+    filed(&*store).await;
+    let destinations = [
+        "email:",
+        "email:a",
+        "emails",
+        "webhook:a",
+        "webhook:b",
+        "webhook:c",
+    ];
+    fan(&*outbox, "r1", 0, &to(destinations)).await;
+    let known = to(["webhook:a", "webhook:b", "email:a"]);
+    for (lane, expected) in [
+        (Lane::Destination("webhook:"), vec![]),
+        (Lane::Destination("webhook:a"), vec!["webhook:a"]),
+        (Lane::Destination("webhook:a"), vec![]),
+        (Lane::Mail, vec!["email:", "email:a"]),
+        (Lane::Others(&known), vec!["emails", "webhook:c"]),
+        (Lane::Others(&[]), vec!["webhook:b"]),
+    ] {
+        let claimed = told(&claim_of(&*outbox, lane, 0, 30).await);
+        let found: Vec<&str> = claimed.iter().map(|(.., to)| to.as_str()).collect();
+        assert_eq!(found, expected, "{lane:?}");
+    }
+}
+
+async fn oldest(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
+    assert_eq!(outbox.undelivered().await.unwrap(), None);
+    let filed = filed(&*store).await;
+    let event = time(FILED);
+    assert_eq!(outbox.undelivered().await.unwrap(), Some(event));
+    file(&*store, "acme", &[closed(&filed, RequestState::Denied)]).await;
+    let (acme, r1, there) = (id("acme"), id("r1"), to(["webhook:a"]));
+    assert!(outbox.fan_out(&acme, &r1, 0, &there, at(7)).await.unwrap());
+    fan(&*outbox, "r1", 1, &[]).await;
+    assert_eq!(outbox.undelivered().await.unwrap(), Some(at(7)));
+    let claimed = claim(&*outbox, 7, 30).await;
+    assert_eq!(outbox.undelivered().await.unwrap(), Some(at(7)), "not yet");
+    assert!(delivered(&*outbox, &claimed[0], 8).await);
+    assert_eq!(outbox.undelivered().await.unwrap(), None);
 }
 
 async fn retried(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
