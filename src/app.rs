@@ -23,6 +23,7 @@ use crate::graph_cache::{CacheLimits, GraphCache};
 use crate::grpc::server::{Backend, ServerLimits};
 use crate::http::Telling;
 use crate::metrics::{Metrics, MetricsError};
+use crate::notifications::{Notifications, NotificationsError, Surroundings};
 use crate::randomness::SystemRandomness;
 use crate::retention::Retention;
 use crate::shutdown::Shutdown;
@@ -68,6 +69,8 @@ pub enum AppError {
     Ended,
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Notifications(#[from] NotificationsError),
     #[error("no thread can be started for the feed: {0}")]
     Thread(#[source] std::io::Error),
     #[error("the {part} ended by itself: {problem}")]
@@ -82,7 +85,7 @@ pub struct App {
     store: Arc<dyn Store>,
     shutdown: Shutdown,
     shutdown_grace: Duration,
-    /// Ends the feed, the retention, the keeper and the HTTP port: after the calls, which need the
+    /// Ends the feed, the retention, the keeper, the notifications and the HTTP port: after the calls, which need the
     /// first and are told by the last.
     last: CancellationToken,
     grpc: Task,
@@ -90,6 +93,7 @@ pub struct App {
     feed: Task,
     retention: Task,
     keeper: Task,
+    notifications: Task,
     /// Dropped last: connections of the store may have been opened there.
     _background: Background,
 }
@@ -129,32 +133,33 @@ impl App {
         let requests = AccessRequests::new(
             directory.clone(),
             Arc::clone(&store),
-            outbox,
+            Arc::clone(&outbox),
             Arc::clone(&clock),
             Arc::new(SystemRandomness),
         );
 
         let metrics = Arc::new(Metrics::new()?);
         let background = Background::start()?;
-        let feed = Feed::new(
-            Arc::clone(&store),
-            graphs.clone(),
-            Arc::clone(&clock),
-            config.feed_poll_interval,
-            metrics.catch_up_seconds(),
-        );
+        let feed = feed_of(config, &store, &graphs, &clock, &metrics);
         // Set once, here.
         let _first = telling.set(Telling {
-            graphs,
+            graphs: graphs.clone(),
             feed: feed.status(),
-            metrics,
+            metrics: Arc::clone(&metrics),
         });
-        let retention = Retention::new(
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            config.history_retention,
-        );
+        let retention = retention_of(config, &store, &clock);
         let keeper = Keeper::new(requests.clone());
+        let around = Surroundings {
+            store: Arc::clone(&store),
+            outbox,
+            graphs,
+            clock: Arc::clone(&clock),
+            randomness: Arc::new(SystemRandomness),
+            metrics: metrics.notifications(),
+            written: requests.written(),
+            console_url: console_url(config, http_address),
+        };
+        let notifications = Notifications::new(around, config.notifications.clone())?;
         let routes = grpc::services::routes(&Backend {
             directory: directory.clone(),
             requests,
@@ -179,6 +184,7 @@ impl App {
             feed: background.spawn("feed", feed.run(last.clone())),
             retention: background.spawn("retention", retention.run(last.clone())),
             keeper: background.spawn("keeper", keeper.run(last.clone())),
+            notifications: background.spawn("notifications", notifications.run(last.clone())),
             _background: background,
             grpc: Task::spawn("gRPC server", grpc),
             http,
@@ -209,6 +215,7 @@ impl App {
             error = self.feed.died() => Some(error),
             error = self.retention.died() => Some(error),
             error = self.keeper.died() => Some(error),
+            error = self.notifications.died() => Some(error),
             error = self.grpc.died() => Some(error),
             error = self.http.died() => Some(error),
         };
@@ -230,6 +237,7 @@ impl App {
             self.feed.ended().await;
             self.retention.ended().await;
             self.keeper.ended().await;
+            self.notifications.ended().await;
             self.http.ended().await;
             self.store.close().await;
         };
@@ -522,6 +530,35 @@ impl Reserved {
             source,
         };
         self.socket.listen(BACKLOG).map_err(error)
+    }
+}
+
+fn feed_of(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    graphs: &GraphCache,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Feed {
+    Feed::new(
+        Arc::clone(store),
+        graphs.clone(),
+        Arc::clone(clock),
+        config.feed_poll_interval,
+        metrics.catch_up_seconds(),
+    )
+}
+
+fn retention_of(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Retention {
+    let (store, clock) = (Arc::clone(store), Arc::clone(clock));
+    Retention::new(store, clock, config.history_retention)
+}
+
+/// Where people reach the console: at the HTTP port itself unless they are told otherwise.
+fn console_url(config: &Config, http_address: SocketAddr) -> String {
+    match &config.notifications.console_url {
+        Some(url) => url.clone(),
+        None => format!("http://{http_address}"),
     }
 }
 

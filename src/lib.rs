@@ -13,6 +13,7 @@ pub mod http;
 pub mod imports;
 pub mod links;
 pub mod metrics;
+pub mod notifications;
 pub mod randomness;
 pub mod retention;
 pub mod revision;

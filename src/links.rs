@@ -218,7 +218,8 @@ impl Links {
         })
     }
 
-    fn expiry(&self, now: Timestamp) -> Timestamp {
+    /// When a link that is made now ends.
+    pub fn expiry(&self, now: Timestamp) -> Timestamp {
         let micros = i64::try_from(self.time_to_live.as_micros()).unwrap_or(i64::MAX);
         Timestamp::from_unix_micros(now.unix_micros().saturating_add(micros))
             .unwrap_or(Timestamp::MAX)
@@ -344,7 +345,7 @@ mod tests {
                 invalid,
                 "byte {at}"
             );
-            let cut = token()[..at].to_owned();
+            let cut: String = token().chars().take(at).collect();
             assert_eq!(
                 read(&links(), "acme", "req-1", &cut),
                 invalid,

@@ -4,6 +4,8 @@
 //! up. What is known elsewhere is read when it is asked for, so that nothing is counted twice. No
 //! label carries an account or a user: those are as many as there are customers, and theirs.
 
+use std::time::Duration;
+
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram, with_local_recorder,
@@ -27,6 +29,29 @@ pub struct Metrics {
     feed: FeedMetrics,
     graphs: GraphMetrics,
     catch_up_seconds: Histogram,
+    notifications: NotificationMetrics,
+}
+
+/// The ways in which people are told of access requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotificationChannel {
+    Webhook,
+    Email,
+}
+
+/// What the worker of notifications counts; cheap to clone.
+#[derive(Clone)]
+pub struct NotificationMetrics {
+    webhook: ChannelMetrics,
+    email: ChannelMetrics,
+    oldest_seconds: Gauge,
+}
+
+#[derive(Clone)]
+struct ChannelMetrics {
+    sent: Counter,
+    failed: Counter,
+    dead: Counter,
 }
 
 struct FeedMetrics {
@@ -75,6 +100,7 @@ impl Metrics {
                 );
                 histogram!(CATCH_UP_SECONDS)
             },
+            notifications: NotificationMetrics::register(),
         }))
     }
 
@@ -83,12 +109,82 @@ impl Metrics {
         self.catch_up_seconds.clone()
     }
 
+    /// What the worker of notifications counts by.
+    pub fn notifications(&self) -> NotificationMetrics {
+        self.notifications.clone()
+    }
+
     /// Everything as it is now, in the text format of Prometheus.
     pub async fn render(&self, graphs: &GraphCache, feed: &FeedStatus) -> String {
         self.feed.read(graphs, feed);
         self.graphs.read(graphs).await;
+        self.text()
+    }
+
+    /// What is counted, without what is read when it is asked for.
+    pub fn text(&self) -> String {
         self.handle.run_upkeep();
         self.handle.render()
+    }
+}
+
+impl NotificationMetrics {
+    fn register() -> Self {
+        describe_counter!(
+            "ambit_notifications_sent_total",
+            "Webhooks and mails about access requests that were taken"
+        );
+        describe_counter!(
+            "ambit_notification_failures_total",
+            "Attempts that failed and are made again"
+        );
+        describe_counter!(
+            "ambit_notifications_dead_total",
+            "Webhooks and mails about access requests that were given up"
+        );
+        describe_gauge!(
+            "ambit_notification_oldest_undelivered_seconds",
+            Unit::Seconds,
+            "Age of the oldest webhook or mail that is still to be taken; 0 where there is none"
+        );
+        Self {
+            webhook: ChannelMetrics::register("webhook"),
+            email: ChannelMetrics::register("email"),
+            oldest_seconds: gauge!("ambit_notification_oldest_undelivered_seconds"),
+        }
+    }
+
+    fn of(&self, channel: NotificationChannel) -> &ChannelMetrics {
+        match channel {
+            NotificationChannel::Webhook => &self.webhook,
+            NotificationChannel::Email => &self.email,
+        }
+    }
+
+    pub fn sent(&self, channel: NotificationChannel) {
+        self.of(channel).sent.increment(1);
+    }
+
+    pub fn failed(&self, channel: NotificationChannel) {
+        self.of(channel).failed.increment(1);
+    }
+
+    pub fn dead(&self, channel: NotificationChannel) {
+        self.of(channel).dead.increment(1);
+    }
+
+    pub fn oldest_undelivered(&self, age: Duration) {
+        self.oldest_seconds.set(age.as_secs_f64());
+    }
+}
+
+impl ChannelMetrics {
+    fn register(channel: &'static str) -> Self {
+        Self {
+            sent: counter!("ambit_notifications_sent_total", "channel" => channel),
+            failed: counter!("ambit_notification_failures_total", "channel" => channel),
+            dead: counter!("ambit_notifications_dead_total", "channel" => channel),
+        }
     }
 }
 

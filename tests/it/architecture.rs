@@ -52,6 +52,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("links", &["authz"]),
     ("metrics", &["feed", "graph_cache"]),
     (
+        "notifications",
+        &[
+            "authz",
+            "clock",
+            "config",
+            "graph_cache",
+            "links",
+            "metrics",
+            "randomness",
+            "store",
+        ],
+    ),
+    (
         "http",
         &[
             "clock",
@@ -93,6 +106,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "grpc",
             "http",
             "metrics",
+            "notifications",
             "randomness",
             "retention",
             "revision",
@@ -133,6 +147,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prost_types", &["grpc", "cli"]),
     ("axum", &["http"]),
     ("moka", &["graph_cache"]),
+    ("reqwest", &["notifications"]),
+    ("lettre", &["notifications"]),
     ("metrics_exporter_prometheus", &["metrics"]),
     ("clap", &["cli", "main"]),
     ("clap_complete", &["cli"]),

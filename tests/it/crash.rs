@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ACCOUNT: &str = "acme";
 
 /// A running `ambit serve`, killed when it is dropped.
-struct Server {
+pub struct Server {
     child: Child,
     grpc: String,
     http: SocketAddr,
@@ -40,7 +40,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(database: &Database, more: &[&str]) -> Self {
+    pub fn start(database: &Database, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ambit"))
             .args(["serve", "--output", "json", "--log-filter", "warn"])
             .args(["--grpc-address", "127.0.0.1:0"])
@@ -69,18 +69,18 @@ impl Server {
         }
     }
 
-    async fn channel(&self) -> Channel {
+    pub async fn channel(&self) -> Channel {
         let endpoint = Channel::from_shared(self.grpc.clone()).unwrap();
         endpoint.connect().await.unwrap()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap();
     }
 
     /// Waits for the process; fails where it does not end.
-    async fn ended(&mut self) -> (ExitStatus, Duration) {
+    pub async fn ended(&mut self) -> (ExitStatus, Duration) {
         let begun = SystemClock::new();
         while begun.monotonic() < PATIENCE {
             if let Some(status) = self.child.try_wait().unwrap() {

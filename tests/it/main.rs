@@ -26,6 +26,7 @@ mod grpc;
 mod imports;
 mod memberships;
 mod metrics;
+mod notifications;
 mod oracle;
 mod postgres;
 mod postgres_writers;

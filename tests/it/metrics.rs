@@ -90,7 +90,7 @@ async fn what_is_measured_is_what_is_documented_and_named_by_the_rules() {
         .filter_map(|name| name.split_once('{')?.1.split_once('='))
         .map(|(label, _)| label)
         .collect();
-    assert_eq!(labels, ["le", "mode", "of"].into());
+    assert_eq!(labels, ["channel", "le", "mode", "of"].into());
     for theirs in ["acme", "sa", &contacts[0]] {
         let quoted = format!("\"{theirs}\"");
         assert!(!text.contains(&quoted), "{quoted} in {text}");

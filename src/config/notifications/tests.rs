@@ -109,13 +109,7 @@ fn mail_is_set_by_a_url_and_a_sender() {
 }
 
 #[test]
-fn what_is_wrong_is_named_and_no_secret_is_shown() {
-    let table = |body: &str| format!("[[webhooks]]\n{body}\n");
-    let with = |more: &str| {
-        table(&format!(
-            "name = \"chat\"\nurl = \"https://h.example.com\"\nsecret = \"{SECRET}\"\n{more}"
-        ))
-    };
+fn what_is_wrong_with_a_flag_is_named_and_no_secret_is_shown() {
     let flags: &[(&[(&str, &str)], &str)] = &[
         (&[URL], "needs webhook_secret too"),
         (&[("webhook_secret", SECRET)], "needs webhook_url too"),
@@ -186,6 +180,16 @@ fn what_is_wrong_is_named_and_no_secret_is_shown() {
         assert!(error.contains(expected), "{error}");
         assert!(!error.contains("T0KEN"), "{error}");
     }
+}
+
+#[test]
+fn what_is_wrong_in_a_table_is_named_and_no_secret_is_shown() {
+    let table = |body: &str| format!("[[webhooks]]\n{body}\n");
+    let with = |more: &str| {
+        table(&format!(
+            "name = \"chat\"\nurl = \"https://h.example.com\"\nsecret = \"{SECRET}\"\n{more}"
+        ))
+    };
     let files = [
         (table(""), "needs a name"),
         (table("name = \"a b\""), "needs a name"),
