@@ -386,6 +386,68 @@ resources: [{type: contact, id: c1}]
     );
 }
 
+/// Memberships are like object grants: those that are named are put, an empty list empties, and
+/// `--prune` takes away what is not named.
+#[test]
+fn memberships_are_added_changed_emptied_and_pruned() {
+    let mut stored = Stored::default();
+    stored.apply(SMALL, false);
+    let of_user = |memberships: &str, email: &str| {
+        format!("account: acme\nusers: [{{id: u, memberships: [{memberships}]{email}}}]\n")
+    };
+    let held = |stored: &Stored| -> Vec<String> {
+        let memberships = stored.user("u").memberships.clone();
+        let end = |end: Option<Timestamp>| end.map_or("ever".to_owned(), |end| end.to_string());
+        memberships
+            .iter()
+            .map(|held| {
+                format!(
+                    "{} {} {}",
+                    held.of.id(),
+                    held.provenance,
+                    end(held.expires_at)
+                )
+            })
+            .collect()
+    };
+    let first = "{team: eu}, {team: eu, provenance: request:7, expires_at: 2027-01-01T00:00:00Z}";
+    stored.apply(&of_user(first, ", email: u@example.org"), false);
+    stored.apply(
+        &of_user(
+            "{permission_set: rep, provenance: request:8, granted_by: sa}",
+            "",
+        ),
+        false,
+    );
+    let longer = "{team: eu, provenance: request:7, expires_at: 2028-01-01T00:00:00Z}";
+    stored.apply(&of_user(longer, ""), false);
+    assert_eq!(
+        held(&stored),
+        [
+            "eu manual ever",
+            "eu request:7 2028-01-01T00:00:00Z",
+            "rep request:8 ever"
+        ]
+    );
+    // What is left out stays.
+    stored.apply("account: acme\nusers: [{id: u, status: invited}]\n", false);
+    assert_eq!(held(&stored).len(), 3);
+    assert_eq!(stored.user("u").email.as_deref(), Some("u@example.org"));
+    let pruned = SMALL.replace(
+        "    seats: [core]\n",
+        "    seats: [core]\n    memberships: [{team: eu}]\n",
+    );
+    let mut other = stored.clone();
+    other.apply(&pruned, true);
+    assert_eq!(held(&other), ["eu manual ever"]);
+    let emptied = document(&of_user("", ", email: "));
+    assert!(emptied.empties_a_list());
+    let changes = emptied.to_changes(Some(&stored.entities()), false).unwrap();
+    stored.change(emptied.account_id(), &changes);
+    assert_eq!(held(&stored), Vec::<String>::new());
+    assert_eq!(stored.user("u").email, None);
+}
+
 #[test]
 fn partitioned_false_unpartitions() {
     let mut stored = Stored::default();

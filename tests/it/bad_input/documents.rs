@@ -315,6 +315,36 @@ fn a_bad_document_names_the_place() {
             "line 13, column 23: there is no permission set `rap` in the document",
         ),
         (
+            "seats: [sales]",
+            "seats: [sales]\n    memberships: [{team: x}]",
+            "line 13, column 26: there is no team `x` in the document",
+        ),
+        (
+            "seats: [sales]",
+            "seats: [sales]\n    memberships: [{permission_set: de}]",
+            "line 13, column 36: there is no permission set `de` in the document",
+        ),
+        (
+            "seats: [sales]",
+            "seats: [sales]\n    memberships: [{provenance: request:7}]",
+            "line 13, column 19: a membership is either of a `team` or of a `permission_set`",
+        ),
+        (
+            "seats: [sales]",
+            "seats: [sales]\n    memberships: [{team: de, permission_set: rep}]",
+            "line 13, column 19: a membership is either of a `team` or of a `permission_set`",
+        ),
+        (
+            "seats: [sales]",
+            "seats: [sales]\n    memberships: [{team: de}, {team: de, expires_at: 2027-01-01T00:00:00Z}]",
+            "line 13, column 38: the membership of the team `de` with provenance manual is there twice",
+        ),
+        (
+            "seats: [sales]",
+            "seats: [sales]\n    email: u@@x",
+            "line 13, column 12: email: a mail address is NAME@HOST with one `@`, without spaces and control characters",
+        ),
+        (
             "resource: contact/c1",
             "resource: contact/c2",
             "line 15, column 32: there is no resource `contact/c2` in the document",
