@@ -31,6 +31,7 @@ mod oracle;
 mod postgres;
 mod postgres_writers;
 mod properties;
+mod request_rules;
 mod sqlite_writers;
 mod store_contract;
 mod tokens;

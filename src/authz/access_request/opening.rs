@@ -23,7 +23,7 @@ use crate::authz::model::{Id, Level, ResourceKey, Timestamp};
 /// Most triples that an opening names.
 pub const OPENED_MAX: usize = 100;
 /// The work that one call may do, in checks; a bitmap costs as many as its size says. Some seconds.
-const WORK_MAX: u64 = 20_000_000;
+const WORK_MAX: u64 = 10_000_000;
 /// Up to so many rows are checked one by one rather than by the bitmaps of the whole type.
 const SINGLE_ROWS_MAX: u64 = 1_024;
 
@@ -146,7 +146,8 @@ impl<'g> Comparison<'g> {
             .graph
             .index(type_ix)
             .map_or(0, |index| index.postings.alive.len());
-        16 + rows / 512
+        // A bitmap looks at each owner's teams, and at the words of the others' bitmaps.
+        16 + rows / 512 + self.graph.names.users.len() as u64 / 4
     }
 
     fn access<'a>(
@@ -356,7 +357,8 @@ impl<'g> Comparison<'g> {
         Ok(pieces)
     }
 
-    /// Whether the change of a resource takes it from anybody.
+    /// Whether an assignment of a resource takes it from anybody. To one that is partitioned already
+    /// it only adds; the first one makes it no unassigned resource any more.
     pub(super) fn takes_away(
         &mut self,
         after: &AccountGraph,
@@ -365,6 +367,13 @@ impl<'g> Comparison<'g> {
         let Some(type_ix) = self.graph.catalog().type_ix(key.resource_type.as_str()) else {
             return Ok(false);
         };
+        if self
+            .graph
+            .resource(key)
+            .is_none_or(|resource| resource.partitioned)
+        {
+            return Ok(false);
+        }
         let target = Target::Resource(key.id.as_str());
         let actions = actions_of(self.graph, type_ix);
         for user in self.graph.users() {

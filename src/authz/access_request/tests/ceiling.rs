@@ -13,7 +13,7 @@ fn outcome(
     grants: &str,
     more: &[(&str, &str)],
     asked: &str,
-    resolution: Resolution,
+    resolution: &Resolution,
 ) -> Result<(), RequestRefusal> {
     let manager = format!(
         "- {{id: m, main_team: de, grants: {{user_management.edit: everything, {grants}}}}}"
@@ -28,7 +28,7 @@ fn outcome(
     let outcome = approved(&graph, &request, "m", resolution.clone()).map(drop);
     // The suggestions say the same.
     let suggestions = suggest_for(&graph, &request, &id("m"), None, at(1)).unwrap();
-    if let Some(suggestion) = suggestions.iter().find(|one| one.resolution == resolution) {
+    if let Some(suggestion) = suggestions.iter().find(|one| one.resolution == *resolution) {
         assert_eq!(suggestion.withheld, outcome.clone().err(), "{resolution:?}");
     }
     outcome
@@ -70,7 +70,7 @@ fn case_37_a_grant_at_most_as_far_as_the_approvers_own() {
                 &format!("email.edit: {own}"),
                 &[],
                 "email.edit",
-                direct(&format!("email.edit {level}")),
+                &direct(&format!("email.edit {level}")),
             );
             assert_eq!(is_beyond(given), !held, "{own} gives {level}");
         }
@@ -79,7 +79,7 @@ fn case_37_a_grant_at_most_as_far_as_the_approvers_own() {
         "email.view: everything",
         &[],
         "email.edit",
-        direct("email.edit owned")
+        &direct("email.edit owned")
     )));
 }
 
@@ -91,7 +91,7 @@ fn case_37_levels_and_unassigned_resources_are_separate() {
         both,
         &[],
         "email.edit",
-        direct("email.edit team+unassigned"),
+        &direct("email.edit team+unassigned"),
     );
     assert_eq!(given, Ok(()));
 }
@@ -141,7 +141,7 @@ fn case_37_a_permission_set_only_if_every_grant_in_it_is_held() {
         ("email.edit: owned, contact.export: owned", true),
         ("email.edit: team, contact.export: owned", false),
     ] {
-        let given = outcome(grants, &[set], "email.edit", resolution());
+        let given = outcome(grants, &[set], "email.edit", &resolution());
         assert_eq!(is_beyond(given), beyond, "{grants}");
     }
 }
@@ -158,7 +158,7 @@ fn d3_reserved_actions_are_not_handed_on() {
         grants,
         &[set],
         "email.edit",
-        Resolution::PermissionSet(id("billing")),
+        &Resolution::PermissionSet(id("billing")),
     );
     assert!(is_beyond(given));
 }
@@ -208,9 +208,14 @@ fn case_37_a_sets_grant_is_held_until_it_ends() {
     );
     let resolution = || Resolution::PermissionSet(id("brief"));
     let hour = "email.edit: {level: team, expires_at: 2026-11-22T01:00:00Z}";
-    assert_eq!(outcome(hour, &[set], "email.edit", resolution()), Ok(()));
+    assert_eq!(outcome(hour, &[set], "email.edit", &resolution()), Ok(()));
     let less = "email.edit: {level: team, expires_at: 2026-11-22T00:59:59Z}";
-    assert!(is_beyond(outcome(less, &[set], "email.edit", resolution())));
+    assert!(is_beyond(outcome(
+        less,
+        &[set],
+        "email.edit",
+        &resolution()
+    )));
 }
 
 /// Revoked between request and approval: what counts is what is held at the decision.
@@ -249,7 +254,12 @@ fn case_37_an_object_grant_by_the_approvers_own_check() {
             "users",
             "- {id: q, main_team: us, grants: {email.edit: team}}",
         );
-        let given = outcome(&grants, &[editor], "email.edit e1", Resolution::ObjectGrant);
+        let given = outcome(
+            &grants,
+            &[editor],
+            "email.edit e1",
+            &Resolution::ObjectGrant,
+        );
         assert_eq!(is_beyond(given), beyond, "{grants}");
     }
     // A mask holds just the actions that it lists: who may edit by one does not view by it.
@@ -304,7 +314,7 @@ fn r4_p1_an_object_request_needs_assign_authority() {
             "email.view: everything",
             &[VIEWS_TEAM],
             "email.view e1",
-            resolution.clone(),
+            &resolution,
         );
         assert!(
             matches!(without, Err(RequestRefusal::NoAssignAuthority { .. })),
@@ -312,7 +322,7 @@ fn r4_p1_an_object_request_needs_assign_authority() {
         );
         let with = "email.view: everything, partition.assign: owned";
         assert_eq!(
-            outcome(with, &[VIEWS_TEAM], "email.view e1", resolution),
+            outcome(with, &[VIEWS_TEAM], "email.view e1", &resolution),
             Ok(())
         );
     }
@@ -324,7 +334,7 @@ fn r4_p1_an_object_request_needs_assign_authority() {
         "email.view: everything",
         &[owner],
         "email.view e2",
-        raise("email.view everything"),
+        &raise("email.view everything"),
     );
     assert!(
         matches!(raised, Err(RequestRefusal::NoAssignAuthority { .. })),
@@ -394,7 +404,7 @@ fn case_37_assignments_and_teams_open_nothing_beyond_the_approver() {
             Resolution::AssignToTeam(id("us")),
             Resolution::AddToTeam(id("de")),
         ] {
-            let given = outcome(&grants, &[editor], "email.edit e1", resolution.clone());
+            let given = outcome(&grants, &[editor], "email.edit e1", &resolution);
             assert_eq!(is_beyond(given), beyond, "{own} {resolution:?}");
         }
     }
@@ -412,7 +422,7 @@ fn case_37_assignments_and_teams_open_nothing_beyond_the_approver() {
         grants,
         &[other, both],
         "email.view e1",
-        Resolution::AddToTeam(id("de")),
+        &Resolution::AddToTeam(id("de")),
     );
     assert!(is_beyond(given));
     let grants = "partition.assign: everything, email.view: everything, contact.view: everything";
@@ -420,7 +430,7 @@ fn case_37_assignments_and_teams_open_nothing_beyond_the_approver() {
         grants,
         &[other, both],
         "email.view e1",
-        Resolution::AddToTeam(id("de")),
+        &Resolution::AddToTeam(id("de")),
     );
     assert_eq!(given, Ok(()));
 }
@@ -442,7 +452,7 @@ fn case_37_a_team_gains_what_its_new_member_owns() {
         grants,
         &[owned, asks, member],
         "email.view e1",
-        Resolution::AddToTeam(id("de")),
+        &Resolution::AddToTeam(id("de")),
     );
     assert!(is_beyond(given));
     let graph = account_with(&[owned, asks, member]);

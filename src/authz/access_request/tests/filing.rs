@@ -243,10 +243,12 @@ fn r1_the_origin_is_a_page_of_the_web() {
         let field = field_of(&graph, |wish| wish.origin_url = Some(url.to_owned()));
         assert_eq!(field, "origin_url", "{url:?}");
     }
+    let long = format!("https://a.example/{}", "x".repeat(2_030));
+    assert_eq!(long.len(), 2_048);
     for url in [
         "https://app.example.com/emails?id=1#x",
         "HTTP://localhost:8080",
-        &long[..2_048],
+        &long,
     ] {
         let mut wish = wish("q", "email.edit");
         wish.origin_url = Some(url.to_owned());
