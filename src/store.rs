@@ -302,6 +302,9 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
+    /// Whether a link was used, as long as that is noted. Changes nothing.
+    async fn is_link_spent(&self, account: &Id, link: [u8; 16]) -> Result<bool, StoreError>;
+
     /// Removes an account with everything in it; `Ok(false)` if there is none.
     async fn delete_account(
         &self,

@@ -313,6 +313,14 @@ impl Store for PostgresStore {
         lease.settle(accounts).await
     }
 
+    #[tracing::instrument(name = "store.is_link_spent", level = "debug", skip_all)]
+    async fn is_link_spent(&self, account: &Id, link: [u8; 16]) -> Result<bool, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let spent = requests::is_link_spent(lease.connection()?, account, link);
+        let spent = bounded(SMALL, spent).await;
+        lease.settle(spent).await
+    }
+
     #[tracing::instrument(name = "store.spend_link", level = "debug", skip_all)]
     async fn spend_link(
         &self,

@@ -236,6 +236,12 @@ impl Store for SqliteStore {
         requests::accounts_with_pending(&mut connection, after, limit).await
     }
 
+    #[tracing::instrument(name = "store.is_link_spent", level = "debug", skip_all)]
+    async fn is_link_spent(&self, account: &Id, link: [u8; 16]) -> Result<bool, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        requests::is_link_spent(&mut connection, account, link).await
+    }
+
     #[tracing::instrument(name = "store.spend_link", level = "debug", skip_all)]
     async fn spend_link(
         &self,

@@ -232,6 +232,21 @@ pub(super) async fn accounts_with_pending(
         .collect()
 }
 
+pub(super) async fn is_link_spent(
+    connection: &mut Session,
+    account: &Id,
+    link: [u8; 16],
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM ambit.spent_link WHERE account_id = $1 AND link = $2)",
+    )
+    .bind(account.as_str())
+    .bind(&link[..])
+    .fetch_one(connection)
+    .await
+    .map_err(store_error)
+}
+
 /// Of two that spend the same link at a time, one waits for the other and then finds it spent.
 pub(super) async fn spend_link(
     connection: &mut Session,

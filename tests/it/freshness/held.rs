@@ -253,6 +253,10 @@ impl Store for HeldStore {
             .await
     }
 
+    async fn is_link_spent(&self, account: &Id, link: [u8; 16]) -> Result<bool, StoreError> {
+        self.store().is_link_spent(account, link).await
+    }
+
     async fn delete_account(
         &self,
         account: &Id,

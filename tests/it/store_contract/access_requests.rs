@@ -747,7 +747,17 @@ async fn links(store: Arc<dyn Store>) {
         }
     };
     let (before, after) = ("2026-05-04T00:00:00Z", "2026-05-05T00:00:00Z");
+    let is_spent = async |name: &str, link: u8| {
+        let spent = store.is_link_spent(&id(name), [link; 16]).await;
+        spent.unwrap()
+    };
+    assert!(!is_spent("acme", 1).await);
     assert!(spend("acme", 1, before).await);
+    assert!(is_spent("acme", 1).await, "and may be asked again");
+    assert!(is_spent("acme", 1).await);
+    for (name, link) in [("acme", 2), ("other", 1), ("nobody", 1)] {
+        assert!(!is_spent(name, link).await, "{name} {link}");
+    }
     assert!(!spend("acme", 1, before).await);
     assert!(spend("acme", 2, before).await);
     assert!(spend("other", 1, before).await, "of another account");
