@@ -21,7 +21,7 @@ use crate::directory::Directory;
 use crate::feed::{Backoff, Feed};
 use crate::graph_cache::{CacheLimits, GraphCache};
 use crate::grpc::server::{Backend, ServerLimits};
-use crate::http::Telling;
+use crate::http::{Console, LanguageError, Telling};
 use crate::metrics::{Metrics, MetricsError};
 use crate::notifications::{Notifications, NotificationsError, Surroundings};
 use crate::randomness::SystemRandomness;
@@ -71,6 +71,8 @@ pub enum AppError {
     Metrics(#[from] MetricsError),
     #[error(transparent)]
     Notifications(#[from] NotificationsError),
+    #[error(transparent)]
+    Language(#[from] LanguageError),
     #[error("no thread can be started for the feed: {0}")]
     Thread(#[source] std::io::Error),
     #[error("the {part} ended by itself: {problem}")]
@@ -141,11 +143,19 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
+        let console = Console::new(
+            requests.clone(),
+            graphs.clone(),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            &console_url(config, http_address),
+        )?;
         // Set once, here.
         let _first = telling.set(Telling {
             graphs: graphs.clone(),
             feed: feed.status(),
             metrics: Arc::clone(&metrics),
+            console,
         });
         let retention = retention_of(config, &store, &clock);
         let keeper = Keeper::new(requests.clone());

@@ -1,4 +1,4 @@
-//! The HTTP port: `/healthz`, `/readyz` and `/metrics`.
+//! The HTTP port: `/healthz`, `/readyz` and `/metrics`, and the console under `/accounts/`.
 //!
 //! Liveness says that the process serves, and nothing else: a database that is away must not get
 //! it restarted. Readiness says that a question would be answered within the staleness bound. None
@@ -7,10 +7,10 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,10 @@ use crate::feed::FeedStatus;
 use crate::graph_cache::GraphCache;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+
+mod console;
+
+pub use console::{Console, LanguageError};
 
 /// The text format of Prometheus.
 const METRICS_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -31,6 +35,7 @@ pub struct Telling {
     pub graphs: GraphCache,
     pub feed: Arc<FeedStatus>,
     pub metrics: Arc<Metrics>,
+    pub console: Console,
 }
 
 #[derive(Clone)]
@@ -51,6 +56,7 @@ pub async fn serve(
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/accounts/{*page}", any(console))
         .with_state(Told { telling, shutdown });
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
@@ -70,9 +76,17 @@ async fn metrics(State(told): State<Told>) -> Response {
         graphs,
         feed,
         metrics,
+        ..
     } = telling;
     let text = metrics.render(&graphs, &feed).await;
     ([(header::CONTENT_TYPE, METRICS_FORMAT)], text).into_response()
+}
+
+async fn console(State(told): State<Told>, request: Request) -> Response {
+    match told.telling.get() {
+        Some(telling) => telling.console.answer(request).await,
+        None => (StatusCode::SERVICE_UNAVAILABLE, NO_DATABASE).into_response(),
+    }
 }
 
 async fn readyz(State(told): State<Told>) -> (StatusCode, &'static str) {

@@ -125,9 +125,11 @@ fn start_error(error: AppError) -> CliError {
         )),
         AppError::Postgres(_) => CliError::usage(format!("{error}; see `ambit doctor`")),
         AppError::Notifications(_) => CliError::usage(error),
-        AppError::Ended | AppError::Metrics(_) | AppError::Thread(_) | AppError::Died { .. } => {
-            CliError::refused(error)
-        }
+        AppError::Ended
+        | AppError::Metrics(_)
+        | AppError::Language(_)
+        | AppError::Thread(_)
+        | AppError::Died { .. } => CliError::refused(error),
     }
 }
 

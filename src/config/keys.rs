@@ -69,7 +69,7 @@ pub const KEYS: &[Key] = &[
     key(
         "http_address",
         "127.0.0.1:8080",
-        "Address and port of /healthz, /readyz and /metrics; port 0 takes a free one",
+        "Address and port of /healthz, /readyz, /metrics and the console; port 0 takes a free one",
     ),
     of_form(
         Form::Switch,

@@ -13,6 +13,7 @@ mod change_lists;
 mod cli;
 mod conformance_postgres;
 mod conformance_sqlite;
+mod console;
 mod crash;
 mod database;
 mod demo;
