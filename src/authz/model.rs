@@ -604,10 +604,6 @@ impl Entity {
 }
 
 /// The state of one entity after a change.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "puts are the rule, deletions the exception"
-)]
 #[derive(Debug, Clone, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
