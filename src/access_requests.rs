@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::authz::access_request::{
     AccessRequest, Filing, RequestEvent, RequestRefusal, RequestState, Suggestion, Wish, canonical,
-    file, may_resolve, suggest,
+    file, may_resolve, suggest, suggest_for,
 };
 use crate::authz::decision::Decision;
 use crate::authz::model::{Entity, EntityChange, Id, IdError, Timestamp};
@@ -277,7 +277,8 @@ impl AccessRequests {
         Ok((events, read.head))
     }
 
-    /// What would turn the request's check to ALLOW, what opens least first. Other resources than
+    /// What would turn the request's check to ALLOW, what opens least first, each with whether the
+    /// approver who is named may give it. Other resources than
     /// the requested one are named only where an approver is, who may resolve the request.
     pub async fn suggest(
         &self,
@@ -292,16 +293,13 @@ impl AccessRequests {
         let approver = approver.cloned();
         let suggestions = off_worker(move || {
             if let Some(approver) = &approver {
-                may_resolve(&read.graph, &request, approver, now)?;
+                return suggest_for(&read.graph, &request, approver, expires_at, now);
             }
             let mut suggestions = suggest(&read.graph, &request, expires_at, now)?;
-            if approver.is_none() {
-                for suggestion in &mut suggestions {
-                    suggestion.opens.sample.retain(|opened| {
-                        opened.resource_id.is_none()
-                            || opened.resource_id == request.target.resource_id
-                    });
-                }
+            for suggestion in &mut suggestions {
+                suggestion.opens.sample.retain(|opened| {
+                    opened.resource_id.is_none() || opened.resource_id == request.target.resource_id
+                });
             }
             Ok::<_, RequestRefusal>(suggestions)
         })

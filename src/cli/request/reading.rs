@@ -160,6 +160,9 @@ struct ShownSuggestion {
     opens: u64,
     users: u64,
     sample: Vec<ShownOpened>,
+    /// Why the approver who is named may not give it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    withheld_reason: String,
 }
 
 #[derive(Serialize)]
@@ -295,7 +298,11 @@ pub async fn suggest(arguments: SuggestArguments, output: &mut Output) -> Result
             output.painted(Colour::Dim, &suggestion.opens_in_words())
         ))?;
     }
-    if let Some(first) = answer.suggestions.first() {
+    let first = answer
+        .suggestions
+        .iter()
+        .find(|suggestion| suggestion.withheld_reason.is_empty());
+    if let Some(first) = first {
         let by = arguments
             .by
             .as_ref()
@@ -315,6 +322,7 @@ impl From<wire::Suggestion> for ShownSuggestion {
     fn from(suggestion: wire::Suggestion) -> Self {
         Self {
             resolution: ShownResolution::of(suggestion.resolution.as_ref()),
+            withheld_reason: suggestion.withheld_reason,
             opens: suggestion.opens,
             users: suggestion.users,
             sample: suggestion
@@ -333,10 +341,14 @@ impl From<wire::Suggestion> for ShownSuggestion {
 
 impl ShownSuggestion {
     fn opens_in_words(&self) -> String {
-        match (self.opens, self.users) {
+        let mut words = match (self.opens, self.users) {
             (1, _) => "opens just that".to_owned(),
             (opens, 1) => format!("opens {opens} things to one user"),
             (opens, users) => format!("opens {opens} things to {users} users"),
+        };
+        if !self.withheld_reason.is_empty() {
+            words.push_str(&format!("; not this approver's: {}", self.withheld_reason));
         }
+        words
     }
 }

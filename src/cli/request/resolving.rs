@@ -118,12 +118,15 @@ pub async fn approve(arguments: ApproveArguments, output: &mut Output) -> Result
                 .await
                 .map_err(|status| refused(&status))?
                 .into_inner();
-            let smallest = suggested.suggestions.into_iter().next();
+            let smallest = suggested
+                .suggestions
+                .into_iter()
+                .find(|suggestion| suggestion.withheld_reason.is_empty());
             smallest
                 .and_then(|smallest| smallest.resolution)
                 .ok_or_else(|| {
                     CliError::refused(
-                        "no resolution would turn the check: see `ambit explain` for what stands against it",
+                        "nothing that this approver may give would turn the check: see `ambit request suggest`, or ask another approver",
                     )
                 })?
         }

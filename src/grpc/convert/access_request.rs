@@ -141,6 +141,11 @@ pub fn suggestion_to_wire(suggestion: &Suggestion) -> wire::Suggestion {
     let opens = &suggestion.opens;
     wire::Suggestion {
         resolution: Some(resolution_to_wire(&suggestion.resolution)),
+        withheld_reason: suggestion
+            .withheld
+            .clone()
+            .map(|refusal| Failure::from(refusal).reason.name().to_owned())
+            .unwrap_or_default(),
         opens: opens.count,
         users: opens.users,
         sample: opens

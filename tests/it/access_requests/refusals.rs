@@ -101,6 +101,10 @@ async fn case_37_nothing_beyond_the_approvers_own_rights_at_the_time_of_the_appr
     server.apply("acme", revoked).await.unwrap();
     let beyond = server.approve(approval(&id, "boss", offer.clone())).await;
     assert_eq!(reason(beyond), Reason::BeyondOwnRights);
+    // The suggestions say so beforehand.
+    for suggestion in server.suggest(&id, "junior").await.unwrap() {
+        assert_eq!(suggestion.withheld_reason, "BEYOND_OWN_RIGHTS");
+    }
     // What is given on one resource needs the authority to assign it, and the action on it.
     let object = server.filed(view("u", "c1")).await;
     let unassigned = server
