@@ -1,6 +1,7 @@
 //! The outbox: nothing that was committed goes untold, and each is told by one at a time.
 
 use super::access_requests::{FILED, closed, event, file, request, write};
+use super::snapshots::given_up_after;
 use super::*;
 use ambit::authz::access_request::*;
 use ambit::store::outbox::*;
@@ -8,6 +9,7 @@ use ambit::store::outbox::*;
 pub(super) fn clauses() -> Vec<Clause> {
     vec![
         outbox_clause("a written event is unsent", unsent),
+        outbox_clause("a filing that is given up is told whole or not", given_up),
         outbox_clause("an event is fanned out once", fanned_out_once),
         outbox_clause("a claim is one server's until its lease ends", leased),
         outbox_clause("many claim, each delivery once", raced),
@@ -112,6 +114,39 @@ async fn unsent(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
     let refused = write(&*store, "acme", &[request("r3", "us1", "c3")], &[wrong]).await;
     assert!(refused.is_err());
     assert_eq!(outbox.unsent_events(10).await.unwrap(), expected);
+}
+
+/// Whoever files goes away at each step of it: the request, its event and the entry of the outbox are
+/// all there or none of them is.
+async fn given_up(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
+    apply(&*store, "acme", &[put(Entity::Account(account("acme")))]).await;
+    let account = id("acme");
+    let (mut ended, mut untold, mut polls) = (0, 0, 0);
+    while ended < 3 {
+        let next = request(&format!("r{polls}"), "us1", &format!("c{polls}"));
+        let filing = file(&*store, "acme", std::slice::from_ref(&next));
+        ended += usize::from(given_up_after(polls, filing).await.is_some());
+        polls += 1;
+        // One that was given up may still end: what is written from here on comes after it.
+        while let Err(error) = try_apply(&*store, "acme", &[user(&format!("u{polls}"))]).await {
+            assert!(matches!(error, StoreError::Conflict), "{error:?}");
+        }
+        let stored = store.access_request(&account, &next.id).await.unwrap();
+        let events = store.access_request_events(&account, &next.id).await;
+        let unsent = outbox.unsent_events(1_000).await.unwrap();
+        let unsent = unsent
+            .into_iter()
+            .filter(|(_, event)| event.request == next.id);
+        let told = (events.unwrap().len(), unsent.count());
+        let whole = usize::from(stored.is_some());
+        assert_eq!(told, (whole, whole), "half of a filing");
+        untold += 1 - whole;
+    }
+    println!("given up after each of {polls} steps, {untold} times before it was written");
+    assert!(
+        untold > 3,
+        "the filings ended before they could be given up"
+    );
 }
 
 async fn fanned_out_once(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {

@@ -128,7 +128,7 @@ async fn unread_snapshots(store: Arc<dyn Store>) {
 }
 
 /// Polls a future so many times and then drops it, wherever it is: `None`, unless it ended before.
-async fn given_up_after<Work: Future>(polls: usize, work: Work) -> Option<Work::Output> {
+pub(super) async fn given_up_after<Work: Future>(polls: usize, work: Work) -> Option<Work::Output> {
     let mut work = std::pin::pin!(work);
     let mut left = polls;
     std::future::poll_fn(|context| {
