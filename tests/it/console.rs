@@ -12,6 +12,7 @@ use ambit::clock::{Clock, SystemClock};
 use ambit::grpc::wire;
 use ambit::links::Links;
 
+mod browser;
 mod browser_like;
 mod forms;
 mod pages;
