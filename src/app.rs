@@ -132,24 +132,12 @@ impl App {
         };
         let graphs = GraphCache::new(Arc::clone(&store), Arc::clone(&clock), limits(config));
         let directory = Directory::new(Arc::clone(&store), graphs.clone(), Arc::clone(&clock));
-        let requests = AccessRequests::new(
-            directory.clone(),
-            Arc::clone(&store),
-            Arc::clone(&outbox),
-            Arc::clone(&clock),
-            Arc::new(SystemRandomness),
-        );
-
+        let requests = requests_of(&directory, &store, &outbox, &clock);
         let metrics = Arc::new(Metrics::new()?);
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
-        let console = Console::new(
-            requests.clone(),
-            graphs.clone(),
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            &console_url(config, http_address),
-        )?;
+        let console_url = console_url(config, http_address);
+        let console = console_of(&requests, &graphs, &store, &clock, &console_url)?;
         // Set once, here.
         let _first = telling.set(Telling {
             graphs: graphs.clone(),
@@ -167,7 +155,7 @@ impl App {
             randomness: Arc::new(SystemRandomness),
             metrics: metrics.notifications(),
             written: requests.written(),
-            console_url: console_url(config, http_address),
+            console_url,
         };
         let notifications = Notifications::new(around, config.notifications.clone())?;
         let routes = grpc::services::routes(&Backend {
@@ -541,6 +529,37 @@ impl Reserved {
         };
         self.socket.listen(BACKLOG).map_err(error)
     }
+}
+
+fn requests_of(
+    directory: &Directory,
+    store: &Arc<dyn Store>,
+    outbox: &Arc<dyn Outbox>,
+    clock: &Arc<dyn Clock>,
+) -> AccessRequests {
+    AccessRequests::new(
+        directory.clone(),
+        Arc::clone(store),
+        Arc::clone(outbox),
+        Arc::clone(clock),
+        Arc::new(SystemRandomness),
+    )
+}
+
+fn console_of(
+    requests: &AccessRequests,
+    graphs: &GraphCache,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    url: &str,
+) -> Result<Console, LanguageError> {
+    Console::new(
+        requests.clone(),
+        graphs.clone(),
+        Arc::clone(store),
+        Arc::clone(clock),
+        url,
+    )
 }
 
 fn feed_of(
