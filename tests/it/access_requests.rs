@@ -8,4 +8,5 @@ mod program;
 mod reading;
 mod refusals;
 mod scene;
+mod telling;
 mod tenancy;

@@ -29,7 +29,7 @@ use crate::directory::{Replica, id, put_user};
 
 mod killed;
 mod mail;
-mod receiver;
+pub mod receiver;
 mod smtp;
 mod ssrf;
 mod webhooks;
@@ -38,7 +38,7 @@ use receiver::Receiver;
 
 const ACCOUNT: &str = "acme";
 const CONSOLE: &str = "https://access.example.com";
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 
 /// Longer than anything here takes, so that a hang fails rather than holds up.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -60,6 +60,11 @@ impl Scene {
         TestServer::start_on(&self.database, self.clock.clone()).await
     }
 
+    /// The same with further settings.
+    pub async fn server_with(&self, more: &[(&str, &str)]) -> TestServer {
+        TestServer::start_with(&self.database, self.clock.clone(), more).await
+    }
+
     /// A server on a database with the account in it.
     pub async fn with_acme() -> (Self, TestServer) {
         let scene = Self::new();

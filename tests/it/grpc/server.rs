@@ -44,14 +44,24 @@ impl TestServer {
 
     /// One of several on a database that the caller keeps, with a clock of the caller's.
     pub async fn start_on(database: &Database, clock: Arc<dyn Clock>) -> Self {
-        let flags = BTreeMap::from(
-            [
-                database.setting(),
-                ("grpc_address", "127.0.0.1:0"),
-                ("http_address", "127.0.0.1:0"),
-            ]
-            .map(|(key, value)| (key.to_owned(), value.to_owned())),
-        );
+        Self::start_with(database, clock, &[]).await
+    }
+
+    /// The same with further settings.
+    pub async fn start_with(
+        database: &Database,
+        clock: Arc<dyn Clock>,
+        more: &[(&str, &str)],
+    ) -> Self {
+        let flags: BTreeMap<String, String> = [
+            database.setting(),
+            ("grpc_address", "127.0.0.1:0"),
+            ("http_address", "127.0.0.1:0"),
+        ]
+        .iter()
+        .chain(more)
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
         let config = Config::load(&flags, [], None).unwrap();
         let shutdown = Shutdown::new();
         let app = App::start(&config, clock, shutdown.clone()).await.unwrap();
