@@ -122,3 +122,76 @@ fn an_exported_demo_account_passes_its_own_cases() {
         ran.ends(0);
     }
 }
+
+/// The function of the documentation's front end, as it is written there, given what the program
+/// answers.
+fn drawn(answer: &Value) -> String {
+    let page = include_str!("../../docs/access-requests.md");
+    let (_, after) = page.split_once("```js\n").unwrap();
+    let (function, _) = after.split_once("```").unwrap();
+    let script = format!("{function}\nprocess.stdout.write(control({answer}, 'Spring', '/ask'));");
+    let ran = Command::new("node").args(["-e", &script]).output().unwrap();
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+/// `docs/access-requests.md`, For the front end: S1.2 a tooltip with the link, S1.3 and S1.7 a
+/// blocked page with the button, S3.2 a lock, S1.9 no way to ask below Enterprise.
+#[test]
+fn the_documented_front_end_draws_each_presentation() {
+    let home = Home::new();
+    let server = start(&home);
+    let answer = |question: &[&str], status| {
+        let mut line = vec!["check"];
+        line.extend_from_slice(question);
+        line.extend(["--output", "json"]);
+        serde_json::from_str::<Value>(&server.run(line).ends(status).stdout).unwrap()
+    };
+    let walled = ["northwind", "pierre", "email.view", "spring-dach"];
+    let blocked = drawn(&answer(&walled, 1));
+    assert!(
+        blocked.starts_with("<main>") && blocked.contains("Request access"),
+        "{blocked}"
+    );
+    let tooltip = drawn(&answer(&["northwind", "david", "email.publish"], 1));
+    assert!(
+        tooltip.contains("role=\"tooltip\"")
+            && tooltip.contains("disabled")
+            && tooltip.contains("Request access"),
+        "{tooltip}"
+    );
+    let lock = drawn(&answer(&["bonbon", "zoe", "contact.view"], 1));
+    assert!(
+        lock.contains("🔒") && lock.contains("Request access"),
+        "{lock}"
+    );
+    let allowed = drawn(&answer(
+        &["northwind", "david", "email.view", "spring-dach"],
+        0,
+    ));
+    assert_eq!(allowed, "<button>Spring</button>");
+
+    // Filed once, the page says so instead of offering it again.
+    let mut file = vec!["request", "file"];
+    file.extend(walled);
+    file.extend(["--reason", "I translate it"]);
+    server.run(file).ends(0);
+    let pending = drawn(&answer(&walled, 1));
+    assert!(
+        pending.contains("You have asked") && !pending.contains("Request access"),
+        "{pending}"
+    );
+
+    server.apply("account: northwind\nplan: professional\n");
+    let walled = ["northwind", "pierre", "email.view", "relaunch"];
+    let lower = drawn(&answer(&walled, 1));
+    assert!(
+        lower.starts_with("<main>") && !lower.contains("Request access"),
+        "{lower}"
+    );
+    server.stop();
+}
