@@ -19,6 +19,7 @@ use crate::oracle::World;
 use crate::oracle::suite::Suite;
 use crate::properties::worlds::{Dice, Maker, RESOURCES, id, tick};
 
+mod ceiling;
 mod minimal;
 
 /// A question and its answer: user, action, type, and the resource unless it is the tool.
