@@ -249,7 +249,8 @@ mod tests {
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let forged = String::from_utf8(bytes).unwrap();
             assert_eq!(sessions.decode(&forged, now()), invalid, "byte {at}");
-            assert_eq!(sessions.decode(&text[..at], now()), invalid, "cut at {at}");
+            let cut = text.get(..at).unwrap();
+            assert_eq!(sessions.decode(cut, now()), invalid, "cut at {at}");
         }
         for odd in [format!("{text}="), String::new(), "A".repeat(1 << 20)] {
             assert_eq!(sessions.decode(&odd, now()), invalid);
@@ -275,7 +276,7 @@ mod tests {
         assert!(sessions.is_mark(Bearer::Session(&session), &mark));
         let next = sessions.open(&newer, now());
         assert!(!sessions.is_mark(Bearer::Session(&next), &mark));
-        for odd in ["", "A", &format!("{mark}A"), &mark[1..]] {
+        for odd in ["", "A", &format!("{mark}A"), mark.get(1..).unwrap()] {
             assert!(!sessions.is_mark(Bearer::Session(&session), odd), "{odd}");
         }
     }

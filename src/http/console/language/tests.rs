@@ -117,7 +117,7 @@ fn each_word_of_the_rules_and_each_key_of_the_code_is_in_the_catalogs() {
 }
 
 /// Quoted words of the form `group.key`.
-fn keys_in<'t>(text: &'t str, groups: &BTreeSet<&str>) -> Vec<String> {
+fn keys_in(text: &str, groups: &BTreeSet<&str>) -> Vec<String> {
     text.split('"')
         .filter(|word| {
             let plain =
