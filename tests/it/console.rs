@@ -76,8 +76,17 @@ impl Desk {
     }
 
     pub async fn start_with(account: &str, clock: Arc<dyn Clock>) -> Self {
+        Self::start_telling(account, clock, &[]).await
+    }
+
+    /// With settings of the server, e.g. of whom it tells.
+    pub async fn start_telling(
+        account: &str,
+        clock: Arc<dyn Clock>,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let database = Database::new();
-        let server = TestServer::start_on(&database, Arc::clone(&clock)).await;
+        let server = TestServer::start_with(&database, Arc::clone(&clock), settings).await;
         let store = database.open().await;
         let token_key = store.identity().token_key;
         store.close().await;

@@ -4,11 +4,16 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use ambit::clock::SystemClock;
 use ambit::grpc::wire::AccessRequestState as State;
 use serde_json::{Value, json};
 
 use super::{Desk, check, is_allow};
+use crate::notifications::receiver::{Answer, Received, Receiver};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 
 /// Largest picture of the documentation, in bytes.
 const PICTURE_BYTES_MAX: u64 = 150_000;
@@ -32,17 +37,38 @@ fn walk(plan: &Value) -> Value {
     serde_json::from_slice(&ran.stdout).unwrap()
 }
 
+/// The link of an approver, as a webhook of a real server brought it.
+fn link_of(approver: &str, request: &str, told: &[Received]) -> String {
+    let of_request = told.iter().find(|one| one.json()["subject"] == request);
+    let of_request = of_request.expect("a webhook of the request");
+    assert!(of_request.is_signed_with(SECRET));
+    let approvers = of_request.json()["data"]["approvers"].clone();
+    let approvers = approvers.as_array().unwrap();
+    let found = approvers.iter().find(|one| one["user_id"] == approver);
+    found.unwrap()["url"].as_str().unwrap().to_owned()
+}
+
 fn texts(value: &Value) -> Vec<&str> {
     let list = value.as_array().unwrap();
     list.iter().map(|one| one.as_str().unwrap()).collect()
 }
 
-/// S1.5, R3: one click from the notification to the place where it is resolved. On a desk and on a
+/// S1.5, R3: one click from the webhook's link to the place where it is resolved. On a desk and on a
 /// phone, in the light and in the dark, by mouse, finger and keyboard, in English and in German,
 /// without a barrier that axe knows; and the same check is ALLOW afterwards on another replica.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s1_5_a_real_browser_opens_the_link_approves_and_the_check_is_allowed() {
-    let desk = Desk::start().await;
+    let receiver = Receiver::start(Answer::Status(204));
+    let settings = [
+        ("webhook_url", receiver.url()),
+        ("webhook_secret", SECRET.to_owned()),
+        ("webhook_allowed_networks", "127.0.0.0/8".to_owned()),
+    ];
+    let settings = settings
+        .each_ref()
+        .map(|(key, value)| (*key, value.as_str()));
+    let clock = Arc::new(SystemClock::new());
+    let desk = Desk::start_telling(super::ACCOUNT, clock, &settings).await;
     let other = desk.replica().await;
     let approved = desk.file("edit", "bosch").await;
     let denied = desk.file("edit", "siemens").await;
@@ -50,7 +76,8 @@ async fn s1_5_a_real_browser_opens_the_link_approves_and_the_check_is_allowed() 
     let before = check(&other, "edit", "bosch", "").await;
     assert!(!is_allow(&before), "{before:?}");
     let pictures = tempfile::tempdir().unwrap();
-    let approve = desk.link(&approved, "ada");
+    let told = receiver.until(3).await;
+    let approve = link_of("ada", &approved, &told);
     let plan = json!({
         "approve": &approve,
         "german": desk.link(&exported, "ada"),
