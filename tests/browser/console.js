@@ -140,6 +140,13 @@ async function asAStranger(browser, plan) {
     await look(page, name);
     report.pages[name].status = status;
   }
+  // The control: barriers that are put up are found.
+  await page.evaluate(() => {
+    document.querySelector('main').innerHTML += '<input><p><font color="#222">dim</font></p>';
+  });
+  const found = await page.evaluate(
+    (tags) => window.axe.run(document, { runOnly: { type: 'tag', values: tags } }), RULES);
+  report.control = found.violations.map((violation) => violation.id);
   await made.close();
 }
 

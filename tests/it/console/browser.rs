@@ -90,6 +90,11 @@ async fn s1_5_a_real_browser_opens_the_link_approves_and_the_check_is_allowed() 
         .unwrap();
 
     assert_eq!(report["barriers"], json!([]), "{:#}", report["barriers"]);
+    let control = texts(&report["control"]);
+    assert!(
+        control.contains(&"label") && control.contains(&"color-contrast"),
+        "axe finds no barrier where there are some: {control:?}"
+    );
     // What a browser complains of: a policy that is broken, a file that is missing.
     let complaints = texts(&report["complaints"]);
     let expected = |complaint: &&str| complaint.contains("status of 403");
