@@ -81,8 +81,8 @@ pub struct Snapshot {
     pub head: Head,
     /// First the account, then teams (a parent before its children where there is no cycle),
     /// permission sets, users, access groups, segments, access requests that are pending, then
-    /// resources ordered bytewise by (type, id). Chunks are never empty. An `Err` is the last item; the channel closes after
-    /// the last chunk.
+    /// resources ordered bytewise by (type, id). Chunks are never empty. An `Err` is the last item;
+    /// the channel closes after the last chunk.
     pub chunks: mpsc::Receiver<Result<Vec<Entity>, StoreError>>,
 }
 
