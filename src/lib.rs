@@ -1,6 +1,7 @@
 pub mod access_requests;
 pub mod app;
 pub mod authz;
+pub mod callers;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("randomness", &[]),
     ("shutdown", &[]),
     ("config", &["authz"]),
+    ("callers", &["authz"]),
     ("store", &["authz"]),
     ("revision", &["authz", "store"]),
     ("graph_cache", &["authz", "clock", "revision", "store"]),
@@ -85,6 +86,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "access_requests",
             "authz",
+            "callers",
             "clock",
             "config",
             "directory",
