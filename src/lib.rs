@@ -3,6 +3,7 @@ pub mod app;
 pub mod authz;
 pub mod callers;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;

@@ -105,6 +105,14 @@ impl RevisionToken {
         }
         Ok(self.head)
     }
+
+    /// Whether it is of an earlier revision of the same account in the same database; false where
+    /// the two can't be compared.
+    pub fn is_before(&self, other: &Self) -> bool {
+        self.epoch == other.epoch
+            && self.account == other.account
+            && self.head.revision < other.head.revision
+    }
 }
 
 fn account_tag(account: &Id) -> [u8; 8] {

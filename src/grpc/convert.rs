@@ -20,8 +20,8 @@ mod import;
 
 pub use access_request::{
     access_request_to_wire, notification_state_from_wire, notification_to_wire,
-    request_check_to_wire, request_event_to_wire, request_state_from_wire, resolution_from_wire,
-    suggestion_to_wire,
+    request_check_to_wire, request_event_to_wire, request_state_from_wire, request_state_to_wire,
+    resolution_from_wire, resolution_to_wire, suggestion_to_wire,
 };
 pub use change::{change_from_wire, level};
 pub use change_to_wire::change_to_wire;

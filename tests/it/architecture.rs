@@ -98,6 +98,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    (
+        "client",
+        &["authz", "clock", "grpc", "randomness", "revision"],
+    ),
     ("demo", &["authz", "directory"]),
     (
         "app",
@@ -128,6 +132,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "app",
             "authz",
+            "client",
             "clock",
             "config",
             "demo",
@@ -147,12 +152,12 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Libraries that are kept in their place, and the modules that may name them.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
-    ("tonic", &["grpc", "cli"]),
+    ("tonic", &["grpc", "client", "cli"]),
     ("tonic_health", &["grpc", "cli"]),
     ("tonic_reflection", &["grpc"]),
-    ("tonic_types", &["grpc", "cli"]),
-    ("prost", &["grpc", "cli"]),
-    ("prost_types", &["grpc", "cli"]),
+    ("tonic_types", &["grpc", "client", "cli"]),
+    ("prost", &["grpc", "client", "cli"]),
+    ("prost_types", &["grpc", "client", "cli"]),
     ("axum", &["http"]),
     ("askama", &["http"]),
     ("moka", &["graph_cache"]),

@@ -17,7 +17,7 @@ mod pooler;
 pub mod replica;
 mod restart;
 mod room;
-mod scene;
+pub mod scene;
 mod starts;
 mod storm;
 mod tokens;

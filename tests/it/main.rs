@@ -11,6 +11,7 @@ mod architecture;
 mod bad_input;
 mod change_lists;
 mod cli;
+mod client;
 mod conformance_postgres;
 mod conformance_sqlite;
 mod console;

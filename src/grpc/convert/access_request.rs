@@ -16,7 +16,7 @@ fn text(id: Option<&Id>) -> String {
     id.map(ToString::to_string).unwrap_or_default()
 }
 
-fn state_to_wire(state: RequestState) -> wire::AccessRequestState {
+pub fn request_state_to_wire(state: RequestState) -> wire::AccessRequestState {
     match state {
         RequestState::Pending => wire::AccessRequestState::Pending,
         RequestState::Approved => wire::AccessRequestState::Approved,
@@ -52,7 +52,7 @@ pub fn access_request_to_wire(request: &AccessRequest) -> wire::AccessRequest {
         origin_url: request.origin_url.clone().unwrap_or_default(),
         filed_at: Some(timestamp_to_wire(request.filed_at)),
         expires_at: Some(timestamp_to_wire(request.expires_at)),
-        state: state_to_wire(request.state).into(),
+        state: request_state_to_wire(request.state).into(),
         closing: request
             .closing
             .as_ref()
@@ -72,7 +72,7 @@ fn approval_to_wire(approval: &Approval) -> wire::AccessRequestApproval {
     }
 }
 
-fn resolution_to_wire(resolution: &Resolution) -> wire::Resolution {
+pub fn resolution_to_wire(resolution: &Resolution) -> wire::Resolution {
     let kind = match resolution {
         Resolution::ObjectGrant => Kind::ObjectGrant(wire::ObjectGrantResolution {}),
         Resolution::AssignToUser => Kind::AssignToUser(wire::AssignToUserResolution {}),
@@ -173,14 +173,14 @@ pub fn request_event_to_wire(event: &RequestEvent) -> wire::AccessRequestEvent {
     };
     let from = event
         .from
-        .map_or(wire::AccessRequestState::Unspecified, state_to_wire);
+        .map_or(wire::AccessRequestState::Unspecified, request_state_to_wire);
     wire::AccessRequestEvent {
         ordinal: event.ordinal,
         kind: kind.into(),
         at: Some(timestamp_to_wire(event.at)),
         actor_user_id: text(event.actor.as_ref()),
         from_state: from.into(),
-        to_state: state_to_wire(event.to).into(),
+        to_state: request_state_to_wire(event.to).into(),
         note: event.note.clone().unwrap_or_default(),
         approval: event.approval.as_ref().map(approval_to_wire),
         reason_before: event.before.as_str().to_owned(),

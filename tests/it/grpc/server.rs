@@ -28,6 +28,7 @@ pub struct TestServer {
     pub channel: Channel,
     pub shutdown: Shutdown,
     pub http: SocketAddr,
+    pub grpc: SocketAddr,
     running: JoinHandle<()>,
     /// Kept as long as the server.
     database: Option<Database>,
@@ -77,6 +78,7 @@ impl TestServer {
             channel,
             shutdown,
             http,
+            grpc: address,
             running,
             database: None,
         };
@@ -97,6 +99,11 @@ impl TestServer {
             }
         }
         panic!("the server ended before it served");
+    }
+
+    /// Where it answers, for clients that make their own connections.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.grpc)
     }
 
     pub fn decisions(&self) -> DecisionServiceClient<Channel> {
