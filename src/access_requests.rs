@@ -30,10 +30,12 @@ use crate::store::{Head, RequestFilter, Store, StoreError};
 
 mod id;
 pub mod keeper;
+mod linking;
 mod resolving;
 mod watch;
 
 use id::request_id;
+pub use linking::RequestLink;
 pub use resolving::{Act, Resolved};
 use resolving::{changes_of, request_check};
 pub use watch::{RequestWatch, RequestWatchEvent};
@@ -138,6 +140,13 @@ pub struct Suggested {
     pub head: Head,
 }
 
+/// Where links lead, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsoleSettings {
+    pub url: Arc<str>,
+    pub link_ttl: Duration,
+}
+
 /// Cheap to clone; all clones work on the same store and cache.
 #[derive(Clone)]
 pub struct AccessRequests {
@@ -146,6 +155,7 @@ pub struct AccessRequests {
     outbox: Arc<dyn Outbox>,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
+    console: ConsoleSettings,
     /// Told of after each event that was written here, so that it is sent at once.
     written: Arc<Notify>,
 }
@@ -157,6 +167,7 @@ impl AccessRequests {
         outbox: Arc<dyn Outbox>,
         clock: Arc<dyn Clock>,
         randomness: Arc<dyn Randomness>,
+        console: ConsoleSettings,
     ) -> Self {
         Self {
             directory,
@@ -164,6 +175,7 @@ impl AccessRequests {
             outbox,
             clock,
             randomness,
+            console,
             written: Arc::new(Notify::new()),
         }
     }
@@ -219,7 +231,7 @@ impl AccessRequests {
     pub async fn list(
         &self,
         account: &Id,
-        read: &ReadGraph,
+        read: &Arc<ReadGraph>,
         listing: &Listing,
         after: Option<&Id>,
         limit: usize,
@@ -235,9 +247,9 @@ impl AccessRequests {
                 .await?;
             let is_last = step.len() < usize::try_from(LIST_STEP).unwrap_or(usize::MAX);
             passed += step.len();
-            for request in step {
+            for (request, is_listed) in judged(read, listing, step, now).await? {
                 let id = request.id.clone();
-                if is_listed(read, listing, &request, now) {
+                if is_listed {
                     if requests.len() == limit {
                         return Ok(Listed {
                             requests,
@@ -326,7 +338,15 @@ impl AccessRequests {
         user: Option<Id>,
         heartbeat: Duration,
     ) -> Result<RequestWatch, AccessRequestError> {
-        RequestWatch::begin(&self.directory, account, after, user, heartbeat).await
+        RequestWatch::begin(
+            &self.directory,
+            &self.store,
+            account,
+            after,
+            user,
+            heartbeat,
+        )
+        .await
     }
 
     /// A page of what is told of the account's requests; `after` is the last key of the page before.
@@ -465,6 +485,27 @@ impl Planning for PlanFiling<'_> {
             }
         })
     }
+}
+
+/// Each request with whether it is listed. Who may resolve it may take a look at every user.
+async fn judged(
+    read: &Arc<ReadGraph>,
+    listing: &Listing,
+    step: Vec<AccessRequest>,
+    now: Timestamp,
+) -> Result<Vec<(AccessRequest, bool)>, AccessRequestError> {
+    if listing.approver.is_none() {
+        return Ok(step.into_iter().map(|request| (request, true)).collect());
+    }
+    let (read, listing) = (Arc::clone(read), listing.clone());
+    let judged = off_worker(move || {
+        let judge = |request| {
+            let is_listed = is_listed(&read, &listing, &request, now);
+            (request, is_listed)
+        };
+        step.into_iter().map(judge).collect()
+    });
+    Ok(judged.await?)
 }
 
 fn is_listed(read: &ReadGraph, listing: &Listing, request: &AccessRequest, now: Timestamp) -> bool {

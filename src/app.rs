@@ -13,8 +13,8 @@ use tokio::runtime::{self, Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::access_requests::AccessRequests;
 use crate::access_requests::keeper::Keeper;
+use crate::access_requests::{AccessRequests, ConsoleSettings};
 use crate::clock::Clock;
 use crate::config::{Config, Database, DatabaseUrl};
 use crate::directory::Directory;
@@ -132,11 +132,12 @@ impl App {
         };
         let graphs = GraphCache::new(Arc::clone(&store), Arc::clone(&clock), limits(config));
         let directory = Directory::new(Arc::clone(&store), graphs.clone(), Arc::clone(&clock));
-        let requests = requests_of(&directory, &store, &outbox, &clock);
+        let console_url = console_url(config, http_address);
+        let linking = linking(config, &console_url);
+        let requests = requests_of(&directory, &store, &outbox, &clock, linking);
         let metrics = Arc::new(Metrics::new()?);
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
-        let console_url = console_url(config, http_address);
         let console = console_of(&requests, &graphs, &store, &clock, &console_url)?;
         // Set once, here.
         let _first = telling.set(Telling {
@@ -536,6 +537,7 @@ fn requests_of(
     store: &Arc<dyn Store>,
     outbox: &Arc<dyn Outbox>,
     clock: &Arc<dyn Clock>,
+    console: ConsoleSettings,
 ) -> AccessRequests {
     AccessRequests::new(
         directory.clone(),
@@ -543,6 +545,7 @@ fn requests_of(
         Arc::clone(outbox),
         Arc::clone(clock),
         Arc::new(SystemRandomness),
+        console,
     )
 }
 
@@ -588,6 +591,13 @@ fn console_url(config: &Config, http_address: SocketAddr) -> String {
     match &config.notifications.console_url {
         Some(url) => url.clone(),
         None => format!("http://{http_address}"),
+    }
+}
+
+fn linking(config: &Config, console_url: &str) -> ConsoleSettings {
+    ConsoleSettings {
+        url: console_url.into(),
+        link_ttl: config.notifications.link_ttl,
     }
 }
 

@@ -286,6 +286,11 @@ impl GraphCache {
         self.is_of_this_era(&live).then_some(live)
     }
 
+    /// Whether an account is cached; asking makes it no likelier to stay.
+    pub(crate) fn is_cached(&self, account: &Id) -> bool {
+        self.inner.accounts.contains_key(account)
+    }
+
     /// Drops an account that is gone from the store.
     pub async fn forget(&self, account: &Id) {
         if let Some(live) = self.inner.accounts.remove(account).await {

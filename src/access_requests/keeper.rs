@@ -5,6 +5,11 @@
 //! stored. A request is ended once, since the write rests on the head that it was judged at; who
 //! comes second finds it ended. An account is looked at when it has changed, and when a boundary of
 //! time is reached that its pending requests depend on.
+//!
+//! It costs little, however many accounts have requests and however often they are written. An
+//! account that is in no memory is loaded for an expiry alone: whoever changes it has it in memory,
+//! and so has whoever asks for it. And one whose judging takes long rests before it is judged again;
+//! nobody resolves a request that has lost its ground in the meantime, since each act judges anew.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +32,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Accounts that one look at the store reads.
 const ACCOUNTS_STEP: u32 = 500;
 
+/// After the judging of an account it rests so many times as long as that took, but not longer than
+/// the second.
+const REST_FACTOR: u32 = 20;
+const REST_MAX: Duration = Duration::from_secs(60);
+
+/// How long an account rests that could not be looked at.
+const FAILED_REST: Duration = Duration::from_secs(5);
+
 pub struct Keeper {
     requests: AccessRequests,
     looked: HashMap<Id, Looked>,
@@ -35,9 +48,21 @@ pub struct Keeper {
 /// What was found at an account with pending requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Looked {
-    head: Head,
+    /// Where it was judged; `None`: it was not.
+    head: Option<Head>,
     /// Without a change, nothing is to be ended before this moment.
     due: Timestamp,
+    /// On the monotonic clock.
+    rests_until: Duration,
+}
+
+impl Looked {
+    /// Nothing is known but when the first request expires, which the store says each time.
+    const UNJUDGED: Self = Self {
+        head: None,
+        due: Timestamp::MAX,
+        rests_until: Duration::ZERO,
+    };
 }
 
 /// The pending requests of an account, judged.
@@ -88,9 +113,8 @@ impl Keeper {
                 .await?;
             let is_last = step.len() < usize::try_from(ACCOUNTS_STEP).unwrap_or(usize::MAX);
             for pending in step {
-                if let Some(found) = self.look(&pending).await {
-                    looked.insert(pending.account.clone(), found);
-                }
+                let found = self.look(&pending).await;
+                looked.insert(pending.account.clone(), found);
                 after = Some(pending.account);
             }
             if is_last {
@@ -101,26 +125,30 @@ impl Keeper {
         Ok(())
     }
 
-    /// Ends what is over in an account. `None`: it is to be looked at again, for it failed.
-    async fn look(&self, pending: &PendingAccount) -> Option<Looked> {
-        let now = self.requests.clock.now();
+    /// Ends what is over in an account, if it is to be looked at now.
+    async fn look(&self, pending: &PendingAccount) -> Looked {
+        let clock = &self.requests.clock;
+        let now = clock.now();
         let before = self.looked.get(&pending.account).copied();
-        if let Some(before) = before
-            && before.head == pending.head
-            && now < before.due
-            && now < pending.next_expiry
-        {
-            return Some(before);
+        let before = before.unwrap_or(Looked::UNJUDGED);
+        let is_due = pending.next_expiry <= now || before.due <= now;
+        let is_judged = before.head == Some(pending.head);
+        let is_worth_it = || self.requests.directory.graphs().is_cached(&pending.account);
+        if clock.monotonic() < before.rests_until || !is_due && (is_judged || !is_worth_it()) {
+            return before;
         }
         match self.settle_account(&pending.account, now).await {
-            Ok(looked) => Some(looked),
+            Ok(looked) => looked,
             // Gone meanwhile, with its requests.
             Err(AccessRequestError::Directory(DirectoryError::Read(
                 ReadError::UnknownAccount(_),
-            ))) => None,
+            ))) => Looked::UNJUDGED,
             Err(error) => {
                 tracing::warn!(account = %pending.account, error = %error, "pending access requests could not be settled");
-                None
+                Looked {
+                    rests_until: clock.monotonic().saturating_add(FAILED_REST),
+                    ..Looked::UNJUDGED
+                }
             }
         }
     }
@@ -132,7 +160,9 @@ impl Keeper {
     ) -> Result<Looked, AccessRequestError> {
         let read = self.requests.present(account).await?;
         let head = read.head;
+        let began = self.requests.clock.monotonic();
         let judged = off_worker(move || judge(&read, now)).await?;
+        let ended = self.requests.clock.monotonic();
         for id in &judged.over {
             let planning = PlanSettling {
                 requests: &self.requests,
@@ -147,8 +177,9 @@ impl Keeper {
             }
         }
         Ok(Looked {
-            head,
+            head: Some(head),
             due: judged.due,
+            rests_until: ended.saturating_add(rest_after(ended.saturating_sub(began))),
         })
     }
 
@@ -157,6 +188,10 @@ impl Keeper {
         let part = self.requests.clock.monotonic().subsec_nanos() % 1_000;
         INTERVAL + INTERVAL.mul_f64(f64::from(part) / 2_000.0)
     }
+}
+
+fn rest_after(judging: Duration) -> Duration {
+    judging.saturating_mul(REST_FACTOR).min(REST_MAX)
 }
 
 fn judge(read: &ReadGraph, now: Timestamp) -> Judged {
@@ -216,5 +251,21 @@ impl Planning for PlanSettling<'_> {
                 changes: changes_of(transition),
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However large an account and however often it is written, its judging takes a twentieth of
+    /// the time at most, and no request waits longer than a minute for it.
+    #[test]
+    fn an_account_whose_judging_takes_long_rests_and_is_not_forgotten() {
+        let millis = Duration::from_millis;
+        assert_eq!(rest_after(Duration::ZERO), Duration::ZERO);
+        assert_eq!(rest_after(millis(40)), millis(800));
+        assert_eq!(rest_after(millis(3_000)), REST_MAX);
+        assert_eq!(rest_after(Duration::MAX), REST_MAX);
     }
 }

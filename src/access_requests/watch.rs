@@ -1,14 +1,15 @@
 //! The requests of one account, followed without a gap.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::AccessRequestError;
-use crate::authz::access_request::AccessRequest;
+use crate::authz::access_request::{AccessRequest, RequestEventKind, RequestState};
 use crate::authz::model::{Entity, EntityChange, Id};
 use crate::directory::{ChangeWatch, Directory, WatchEvent};
 use crate::graph_cache::Consistency;
 use crate::revision::RevisionToken;
-use crate::store::Head;
+use crate::store::{Head, Store};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestWatchEvent {
@@ -17,11 +18,13 @@ pub enum RequestWatchEvent {
         at: Head,
         requests: Vec<AccessRequest>,
     },
-    /// Requests that were filed or ended after `from` up to `to`, each once.
+    /// Requests that were filed, ended or revoked after `from` up to `to`, each once.
     Changed {
         from: Head,
         to: Head,
         requests: Vec<AccessRequest>,
+        /// Those of them whose approval is taken back: a request itself does not say so.
+        revoked: Vec<Id>,
     },
     /// No request changed; the watch is alive.
     Heartbeat { at: Head },
@@ -30,6 +33,7 @@ pub enum RequestWatchEvent {
 /// Pulled by its reader, so a slow reader costs nothing: what it missed comes as one event.
 pub struct RequestWatch {
     directory: Directory,
+    store: Arc<dyn Store>,
     account: Id,
     user: Option<Id>,
     watch: ChangeWatch,
@@ -41,6 +45,7 @@ pub struct RequestWatch {
 impl RequestWatch {
     pub(super) async fn begin(
         directory: &Directory,
+        store: &Arc<dyn Store>,
         account: &Id,
         after: Option<RevisionToken>,
         user: Option<Id>,
@@ -59,6 +64,7 @@ impl RequestWatch {
         let watch = directory.watch(account, Some(after), heartbeat).await?;
         let mut begun = Self {
             directory: directory.clone(),
+            store: Arc::clone(store),
             account: account.clone(),
             user,
             heartbeat,
@@ -94,7 +100,13 @@ impl RequestWatch {
                 WatchEvent::Changes { from, to, changes } => {
                     let requests = self.requests_of(changes);
                     if !requests.is_empty() {
-                        return Ok(RequestWatchEvent::Changed { from, to, requests });
+                        let revoked = self.revoked(&requests).await?;
+                        return Ok(RequestWatchEvent::Changed {
+                            from,
+                            to,
+                            requests,
+                            revoked,
+                        });
                     }
                 }
             }
@@ -110,6 +122,26 @@ impl RequestWatch {
             })
             .filter(|request| self.is_wanted(request))
             .collect()
+    }
+
+    /// Those whose history ends with a revocation. An approved request is told of when it is
+    /// approved and when that is taken back, so this is asked about few.
+    async fn revoked(&self, requests: &[AccessRequest]) -> Result<Vec<Id>, AccessRequestError> {
+        let mut revoked = Vec::new();
+        for request in requests {
+            if request.state != RequestState::Approved {
+                continue;
+            }
+            let events = self.store.access_request_events(&self.account, &request.id);
+            let is_revoked = events
+                .await?
+                .last()
+                .is_some_and(|last| last.kind == RequestEventKind::Revoked);
+            if is_revoked {
+                revoked.push(request.id.clone());
+            }
+        }
+        Ok(revoked)
     }
 
     fn is_wanted(&self, request: &AccessRequest) -> bool {

@@ -10,6 +10,7 @@ use super::output::Output;
 
 mod asking;
 mod duration;
+mod linking;
 mod reading;
 mod resolution;
 mod resolving;
@@ -52,6 +53,8 @@ enum Command {
     Deny(resolving::DenyArguments),
     /// Take back what the approval of a request gave
     Revoke(resolving::RevokeArguments),
+    /// Make a link to the console for one approver
+    Link(linking::Arguments),
     /// Follow what is pending and what becomes of it
     Watch(watching::Arguments),
     /// List what is told of requests, and to whom
@@ -91,6 +94,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
         Command::Approve(arguments) => resolving::approve(*arguments, output).await,
         Command::Deny(arguments) => resolving::deny(arguments, output).await,
         Command::Revoke(arguments) => resolving::revoke(arguments, output).await,
+        Command::Link(arguments) => linking::run(arguments, output).await,
         Command::Watch(arguments) => watching::run(arguments, output).await,
         Command::Deliveries(arguments) => telling::deliveries(arguments, output).await,
         Command::Replay(arguments) => telling::replay(arguments, output).await,

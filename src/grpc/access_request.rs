@@ -296,6 +296,20 @@ impl AccessRequestHandlers {
         })
     }
 
+    async fn link(
+        &self,
+        request: &wire::CreateRequestLinkRequest,
+    ) -> Result<wire::CreateRequestLinkResponse, Failure> {
+        let account = convert::id(&request.account_id, "account_id")?;
+        let id = convert::id(&request.access_request_id, "access_request_id")?;
+        let approver = convert::id(&request.approver_user_id, "approver_user_id")?;
+        let link = self.requests.link(&account, &id, &approver).await?;
+        Ok(wire::CreateRequestLinkResponse {
+            url: link.url,
+            expires_at: Some(convert::timestamp_to_wire(link.expires_at)),
+        })
+    }
+
     async fn events(
         &self,
         request: &wire::ListAccessRequestEventsRequest,
@@ -471,6 +485,13 @@ impl wire::access_request_service_server::AccessRequestService for AccessRequest
         request: Request<wire::WatchAccessRequestsRequest>,
     ) -> Result<Response<Self::WatchAccessRequestsStream>, Status> {
         Ok(Response::new(self.watch(request.into_inner()).await?))
+    }
+
+    async fn create_request_link(
+        &self,
+        request: Request<wire::CreateRequestLinkRequest>,
+    ) -> Result<Response<wire::CreateRequestLinkResponse>, Status> {
+        Ok(Response::new(self.link(request.get_ref()).await?))
     }
 
     async fn list_access_request_events(

@@ -4,6 +4,7 @@
 mod approving;
 mod filing;
 mod keeping;
+mod linking;
 mod program;
 mod reading;
 mod refusals;

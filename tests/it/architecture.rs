@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "directory",
         &["authz", "clock", "graph_cache", "revision", "store"],
     ),
+    ("links", &["authz"]),
     (
         "access_requests",
         &[
@@ -39,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "clock",
             "directory",
             "graph_cache",
+            "links",
             "randomness",
             "revision",
             "store",
@@ -50,7 +52,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("telemetry", &["config"]),
     ("retention", &["authz", "clock", "store"]),
-    ("links", &["authz"]),
     ("metrics", &["feed", "graph_cache"]),
     (
         "notifications",

@@ -18,7 +18,7 @@ mod forms;
 mod pages;
 mod refusals;
 
-use browser_like::Browser;
+pub use browser_like::Browser;
 
 /// An account with two approvers: `ada`, who may do everything, and `otto`, who manages users and
 /// can give no more than he has. `lena` and `nils` ask.

@@ -169,6 +169,11 @@ impl ShownApproval {
 impl ShownRequest {
     /// `ID  pending  lena contact.view bosch  NOT_IN_PARTITION  "why"`
     pub fn in_a_line(&self, output: &Output) -> String {
+        self.in_a_line_as(self.state, output)
+    }
+
+    /// The same with another word in the place of the state.
+    pub fn in_a_line_as(&self, word: &str, output: &Output) -> String {
         let mut what = format!("{}.{}", self.resource_type, self.action);
         if !self.resource_id.is_empty() {
             what.push(' ');
@@ -177,7 +182,7 @@ impl ShownRequest {
         format!(
             "{}  {}  {} {}  {}  \"{}\"",
             self.id,
-            output.painted(colour_of(self.state), self.state),
+            output.painted(colour_of(word), word),
             self.user_id,
             output.painted(Colour::Bold, &what),
             output.painted(Colour::Dim, &self.denied_as),

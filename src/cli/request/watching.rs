@@ -59,6 +59,8 @@ enum What {
     },
     Changed {
         access_requests: Vec<ShownRequest>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        revoked_access_request_ids: Vec<String>,
     },
 }
 
@@ -88,18 +90,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
         };
         match arguments.format.format {
             Format::Json => output.json(&shown)?,
-            Format::Human => match &shown.event {
-                What::Heartbeat {} => {}
-                What::Pending {
-                    access_requests, ..
-                }
-                | What::Changed { access_requests } => {
-                    for request in access_requests {
-                        let line = request.in_a_line(output);
-                        output.line(&line)?;
-                    }
-                }
-            },
+            Format::Human => shown.event.print(output)?,
         }
         output.flush()?;
         if output.closed() {
@@ -107,6 +98,31 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
         }
     }
     Ok(Exit::Success)
+}
+
+impl What {
+    /// A line a request; one whose approval was taken back says that rather than its state.
+    fn print(&self, output: &mut Output) -> Result<(), CliError> {
+        let (requests, revoked): (&[ShownRequest], &[String]) = match self {
+            Self::Heartbeat {} => return Ok(()),
+            Self::Pending {
+                access_requests, ..
+            } => (access_requests, &[]),
+            Self::Changed {
+                access_requests,
+                revoked_access_request_ids,
+            } => (access_requests, revoked_access_request_ids),
+        };
+        for request in requests {
+            let line = if revoked.contains(&request.id) {
+                request.in_a_line_as("revoked", output)
+            } else {
+                request.in_a_line(output)
+            };
+            output.line(&line)?;
+        }
+        Ok(())
+    }
 }
 
 impl From<Event> for What {
@@ -121,6 +137,7 @@ impl From<Event> for What {
             },
             Event::Changed(changed) => Self::Changed {
                 access_requests: shown(changed.access_requests),
+                revoked_access_request_ids: changed.revoked_access_request_ids,
             },
         }
     }

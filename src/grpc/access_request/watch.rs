@@ -84,10 +84,24 @@ impl AccessRequestHandlers {
                     }
                     told
                 }
-                RequestWatchEvent::Changed { from, to, requests } => {
+                RequestWatchEvent::Changed {
+                    from,
+                    to,
+                    requests,
+                    revoked,
+                } => {
                     let mut parts = parts(&requests).peekable();
                     while let Some(access_requests) = parts.next() {
-                        let event = Event::Changed(wire::ChangedAccessRequests { access_requests });
+                        let is_here = |id: &&Id| {
+                            access_requests
+                                .iter()
+                                .any(|request| request.id == id.as_str())
+                        };
+                        let revoked = revoked.iter().filter(is_here);
+                        let event = Event::Changed(wire::ChangedAccessRequests {
+                            revoked_access_request_ids: revoked.map(Id::to_string).collect(),
+                            access_requests,
+                        });
                         let at = if parts.peek().is_some() { from } else { to };
                         told = self.tell(account, at, event, &sender).await?;
                     }

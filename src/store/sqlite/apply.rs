@@ -72,16 +72,29 @@ async fn write_in(connection: &mut SqliteConnection, write: Write<'_>) -> Result
     };
     let difference = difference(&present, &wanted)?;
     let head = match stored {
-        Some(head) if difference.is_empty() => head,
-        _ => write_difference(connection, write.account, stored, &difference).await?,
+        Some(head) if difference.is_empty() => {
+            record(connection, &write).await?;
+            head
+        }
+        _ => {
+            write_difference(connection, write.account, stored, &difference).await?;
+            // Within the revision, since a revocation is logged in it.
+            record(connection, &write).await?;
+            end_revision(connection, write.account).await?
+        }
     };
-    if !write.events.is_empty() {
-        requests::record(connection, write.account, write.events).await?;
-    }
     if let Some(key) = write.idempotency {
         remember(connection, write.account, key, head).await?;
     }
     Ok(head)
+}
+
+/// Events tell of the states that were just written.
+async fn record(connection: &mut SqliteConnection, write: &Write<'_>) -> Result<(), StoreError> {
+    if write.events.is_empty() {
+        return Ok(());
+    }
+    requests::record(connection, write.account, write.events).await
 }
 
 /// The entities as they are stored, with attributes where these are written.
@@ -106,7 +119,7 @@ async fn write_difference(
     account: &Id,
     stored: Option<Head>,
     difference: &Difference,
-) -> Result<Head, StoreError> {
+) -> Result<(), StoreError> {
     match stored {
         Some(head) => {
             begin_revision(connection, account, difference.len()).await?;
@@ -132,7 +145,7 @@ async fn write_difference(
     for (table, rows) in difference.deleted.iter().rev() {
         execute(connection, remove_sql(*table), account, rows).await?;
     }
-    end_revision(connection, account).await
+    Ok(())
 }
 
 /// Takes the revision under which the triggers then log. Where more changes than a reader would

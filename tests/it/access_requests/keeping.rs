@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambit::access_requests::keeper::Keeper;
-use ambit::access_requests::{AccessRequestError, AccessRequests, Act, RequestWrite};
+use ambit::access_requests::{
+    AccessRequestError, AccessRequests, Act, ConsoleSettings, RequestWrite,
+};
 use ambit::authz::access_request::{
     Approval, RequestRefusal, RequestState, RequestTarget, Resolution, Wish,
 };
@@ -43,8 +45,18 @@ impl Node {
         let graphs = GraphCache::new(Arc::clone(&store), clock.clone(), limits);
         let directory = Directory::new(Arc::clone(&store), graphs, clock.clone());
         let randomness = Arc::new(SeededRandomness::new(seed));
-        let requests =
-            AccessRequests::new(directory.clone(), store, outbox, clock.clone(), randomness);
+        let console = ConsoleSettings {
+            url: "https://access.example.com".into(),
+            link_ttl: Duration::from_secs(3_600),
+        };
+        let requests = AccessRequests::new(
+            directory.clone(),
+            store,
+            outbox,
+            clock.clone(),
+            randomness,
+            console,
+        );
         Self {
             keeper: Keeper::new(requests.clone()),
             requests,
@@ -53,8 +65,12 @@ impl Node {
     }
 
     async fn apply(&self, changes: Vec<Change>) {
+        self.apply_to("acme", changes).await;
+    }
+
+    async fn apply_to(&self, account: &str, changes: Vec<Change>) {
         let request = ApplyChanges {
-            account: id("acme"),
+            account: id(account),
             changes,
             expected: None,
             idempotency: None,
@@ -67,7 +83,8 @@ impl Node {
     async fn put(&self, document: &str) {
         let parsed = parse_file(document, &mut |name| Err(name.to_owned())).unwrap();
         for document in parsed {
-            self.apply(document.to_changes(None, false).unwrap()).await;
+            let changes = document.to_changes(None, false).unwrap();
+            self.apply_to(document.account_id().as_str(), changes).await;
         }
     }
 
@@ -148,6 +165,66 @@ async fn r7_what_expires_does_so_at_its_moment_and_once_among_replicas() {
     for request in &filed {
         assert_eq!(one.events(request).await, 2);
     }
+}
+
+/// The start of a server costs no load of the accounts that have requests: what has expired is ended
+/// then, and the rest is judged once somebody else has the account in memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r7_a_server_that_starts_loads_what_is_due_and_nothing_else() {
+    let (database, clock, one, other) = two_nodes().await;
+    for account in ["beta", "gamma"] {
+        one.put(&ACME.replace("account: acme", &format!("account: {account}")))
+            .await;
+    }
+    let in_account = async |account: &str| {
+        let wish = Wish {
+            user: id("u"),
+            target: RequestTarget {
+                resource_type: id("contact"),
+                action: id("view"),
+                resource_id: Some(id("c1")),
+            },
+            reason: "I take over".to_owned(),
+            wanted_seconds: None,
+            origin_url: None,
+        };
+        let write = RequestWrite::of(id(account));
+        one.requests.file(write, wish).await.unwrap().request.id
+    };
+    let expires = in_account("beta").await;
+    clock.advance(Duration::from_secs(1));
+    let (of_user, stays) = (in_account("acme").await, in_account("gamma").await);
+    drop(one);
+
+    let mut started = Node::on(&database, &clock, 3).await;
+    let loads = |node: &Node| node.directory.graphs().loads_begun();
+    started.keeper.round().await.unwrap();
+    started.keeper.round().await.unwrap();
+    assert_eq!(loads(&started), 0, "nothing is due");
+    // Changed by another server, in whose memory it is: nothing to load here.
+    let changed = ACME.replace(
+        "{id: u, main_team: de,",
+        "{id: u, status: deactivated, main_team: de,",
+    );
+    other.put(&changed).await;
+    started.keeper.round().await.unwrap();
+    assert_eq!(loads(&started), 0);
+    clock.advance(DAY * 14 - Duration::from_secs(1));
+    started.keeper.round().await.unwrap();
+    assert_eq!(loads(&started), 1, "the one that is due");
+    let state = async |account: &str, request: &Id| {
+        let read = started.requests.get(&id(account), request).await;
+        read.unwrap().0.state
+    };
+    assert_eq!(state("beta", &expires).await, RequestState::Expired);
+    // By asking, the accounts come into memory; then the keeper judges them.
+    assert_eq!(state("acme", &of_user).await, RequestState::Pending);
+    assert_eq!(state("gamma", &stays).await, RequestState::Pending);
+    started.keeper.round().await.unwrap();
+    let read = started.requests.get(&id("acme"), &of_user).await.unwrap();
+    assert_eq!(read.0.state, RequestState::Cancelled);
+    let read = started.requests.get(&id("gamma"), &stays).await.unwrap();
+    assert_eq!(read.0.state, RequestState::Pending);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -163,6 +163,66 @@ async fn next(watch: &mut Watch) -> (String, Vec<(String, wire::AccessRequestSta
     }
 }
 
+/// The next event but heartbeats, which must be a change: its revision, all requests of it and those
+/// that are revoked.
+async fn next_change(watch: &mut Watch) -> (String, Vec<String>, Vec<String>) {
+    loop {
+        let told = watch.message().await.unwrap().expect("the watch has ended");
+        match told.event.unwrap() {
+            Event::Heartbeat(_) | Event::Pending(_) => {}
+            Event::Changed(changed) => {
+                let all = changed
+                    .access_requests
+                    .into_iter()
+                    .map(|request| request.id);
+                let revoked = changed.revoked_access_request_ids;
+                return (told.revision, all.collect(), revoked);
+            }
+        }
+    }
+}
+
+/// A revocation changes no request, and a watch tells of it all the same, at its own revision.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_tells_of_revocations() {
+    let (scene, one) = Scene::with_acme().await;
+    let other = scene.server().await;
+    let mut ids = Vec::new();
+    for contact in ["c1", "c2"] {
+        let id = one.filed(view("u", contact)).await;
+        let approved = one.approve(approval(&id, "sa", object_grant())).await;
+        ids.push((id, approved.unwrap().revision));
+    }
+    let [(first, _), (second, begun)] = <[_; 2]>::try_from(ids).unwrap();
+    let mut live = watch(&other, &begun, "").await;
+    let mut of_w = watch(&other, &begun, "w").await;
+    // The control: what else changes is told as it is, and not as a revocation.
+    let third = one.filed(view("w", "c1")).await;
+    let (_, all, revoked) = next_change(&mut live).await;
+    assert_eq!((all, revoked), (vec![third.clone()], vec![]));
+    let (_, all, _) = next_change(&mut of_w).await;
+    assert_eq!(all, std::slice::from_ref(&third));
+
+    let revocation = one.revoke(&first, "sa").await.unwrap().revision;
+    let (told, all, revoked) = next_change(&mut live).await;
+    assert_eq!((&told, &all), (&revocation, &vec![first.clone()]));
+    assert_eq!(revoked, std::slice::from_ref(&first));
+    // Resumed after the approvals: both that changed since, and which of them was revoked.
+    let mut resumed = watch(&one, &begun, "").await;
+    let (told, mut all, revoked) = next_change(&mut resumed).await;
+    all.sort();
+    let mut expected = vec![first.clone(), third.clone()];
+    expected.sort();
+    assert_eq!((told, all), (revocation, expected));
+    assert_eq!(revoked, [first]);
+    // To who follows `w`, none of that is news; an approval beside it is no revocation.
+    one.revoke(&second, "sa").await.unwrap();
+    let approved = one.approve(approval(&third, "sa", object_grant())).await;
+    let (told, all, revoked) = next_change(&mut of_w).await;
+    assert_eq!((told, all), (approved.unwrap().revision, vec![third]));
+    assert!(revoked.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_begins_with_what_is_pending_and_goes_on_without_a_gap() {
     use wire::AccessRequestState::{Approved, Pending};

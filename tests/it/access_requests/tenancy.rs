@@ -52,6 +52,11 @@ async fn errors(server: &TestServer, account: &str, id: &str) -> Vec<(&'static s
         account_id: account_id.clone(),
         access_request_id: access_request_id.clone(),
     };
+    let link = wire::CreateRequestLinkRequest {
+        account_id: account_id.clone(),
+        access_request_id: access_request_id.clone(),
+        approver_user_id: "sa".to_owned(),
+    };
     let replay = wire::ReplayNotificationRequest {
         account_id,
         access_request_id,
@@ -60,6 +65,10 @@ async fn errors(server: &TestServer, account: &str, id: &str) -> Vec<(&'static s
     };
     vec![
         ("get", requests.get_access_request(get).await.unwrap_err()),
+        (
+            "link",
+            requests.create_request_link(link).await.unwrap_err(),
+        ),
         (
             "suggest",
             requests.suggest_resolutions(suggest).await.unwrap_err(),

@@ -134,11 +134,22 @@ impl Server {
     }
 
     pub fn start_with(home: &Home, more: &[&str]) -> Self {
+        Self::start_saying(home, "warn", Stdio::inherit(), more)
+    }
+
+    /// With all that it logs from `info` on in a file.
+    pub fn start_logging(home: &Home, log: &Path) -> Self {
+        let log = std::fs::File::create(log).unwrap();
+        Self::start_saying(home, "info", log.into(), &[])
+    }
+
+    fn start_saying(home: &Home, filter: &str, log: Stdio, more: &[&str]) -> Self {
         let mut command = ambit(["serve", "--output", "json"]);
         command
             .args(["--grpc-address", "127.0.0.1:0"])
             .args(["--http-address", "127.0.0.1:0"])
-            .args(["--log-filter", "warn"])
+            .args(["--log-filter", filter])
+            .stderr(log)
             .args(home.database())
             .args(more)
             .current_dir(home.path())
