@@ -44,6 +44,9 @@ pub(super) struct Ceiling<'g> {
     now: Timestamp,
     /// When the gift ends.
     until: Option<Timestamp>,
+    /// Work that was done on moments to come; it has a bound of its own, so that a team whose members
+    /// get much later withholds itself and no other resolution.
+    work_ahead: u64,
     /// What was found out about levels of tools, until the moment in the key.
     held: HashMap<(TypeIx, ActionIx, Level, bool, Option<Timestamp>), bool>,
 }
@@ -68,6 +71,7 @@ impl<'g> Ceiling<'g> {
             gifts: gifts(graph),
             now,
             until,
+            work_ahead: 0,
             held: HashMap::new(),
         }))
     }
@@ -89,9 +93,34 @@ impl<'g> Ceiling<'g> {
             Resolution::PermissionSet(set) => self.check_set(set),
             Resolution::AssignToUser | Resolution::AssignToTeam(_) | Resolution::AddToTeam(_) => {
                 let pieces = comparison.pieces(request, resolution, after)?;
-                pieces.iter().try_for_each(|piece| self.check_piece(piece))
+                pieces
+                    .iter()
+                    .try_for_each(|piece| self.check_piece(piece, self.now))?;
+                self.check_ahead(request, resolution, after, comparison)
             }
         }
+    }
+
+    /// What an assignment or a membership opens once a grant begins to count that somebody has
+    /// already: it is given today, whoever gave that grant.
+    fn check_ahead(
+        &mut self,
+        request: &AccessRequest,
+        resolution: &Resolution,
+        after: &AccountGraph,
+        comparison: &Comparison<'_>,
+    ) -> Result<(), RequestRefusal> {
+        let mut beginnings = comparison.beginnings(resolution, after);
+        beginnings.retain(|begin| self.is_ahead(*begin));
+        for begin in beginnings {
+            let mut then = comparison.at(begin, self.work_ahead)?;
+            let pieces = then.pieces(request, resolution, after);
+            self.work_ahead = then.work();
+            pieces?
+                .iter()
+                .try_for_each(|piece| self.check_piece(piece, begin))?;
+        }
+        Ok(())
     }
 
     /// An object request is answered by those only who may assign its resource to whom it goes to.
@@ -296,9 +325,10 @@ impl<'g> Ceiling<'g> {
         Err(too_many_moments())
     }
 
-    /// Whether the approver may do, until the gift ends, all that it newly allows anybody.
-    fn check_piece(&self, piece: &Piece<'_>) -> Result<(), RequestRefusal> {
-        for moment in self.moments(piece)? {
+    /// Whether the approver may do, from a moment until the gift ends, all that it newly allows
+    /// anybody.
+    fn check_piece(&self, piece: &Piece<'_>, from: Timestamp) -> Result<(), RequestRefusal> {
+        for moment in self.moments(piece, from)? {
             let set = AccessSet::resolved(
                 self.graph,
                 Some(self.approver),
@@ -318,8 +348,13 @@ impl<'g> Ceiling<'g> {
         Ok(())
     }
 
-    /// Now, and whenever the approver may lose something of a piece before the gift ends.
-    fn moments(&self, piece: &Piece<'_>) -> Result<BTreeSet<Timestamp>, RequestRefusal> {
+    /// The first moment, and whenever the approver may lose something of a piece before the gift
+    /// ends.
+    fn moments(
+        &self,
+        piece: &Piece<'_>,
+        from: Timestamp,
+    ) -> Result<BTreeSet<Timestamp>, RequestRefusal> {
         let user = &self.approver.user;
         let sets = user
             .permission_sets
@@ -341,7 +376,7 @@ impl<'g> Ceiling<'g> {
             .chain(user.object_grants.iter().map(|grant| grant.expires_at))
             .chain(user.memberships.iter().map(|one| one.expires_at))
             .flatten();
-        let mut moments = BTreeSet::from([self.now]);
+        let mut moments = BTreeSet::new();
         moments.extend(ends.filter(|end| self.is_ahead(*end)));
         if let Some(index) = self.graph.index(piece.type_ix) {
             let timed: RoaringBitmap = &*index.postings.timed & &*piece.rows;
@@ -364,6 +399,8 @@ impl<'g> Ceiling<'g> {
                 moments.extend(leaves.filter(|end| self.is_ahead(*end)));
             }
         }
+        moments.retain(|moment| from < *moment);
+        moments.insert(from);
         if moments.len() > MOMENTS_MAX {
             return Err(too_many_moments());
         }

@@ -129,6 +129,36 @@ impl<'g> Comparison<'g> {
         }
     }
 
+    /// The same comparison at a later moment, where so much work was done already.
+    pub(super) fn at(&self, now: Timestamp, work: u64) -> Result<Self, RequestRefusal> {
+        let later = Self::new(self.graph, &self.requester.user.id, now)?;
+        Ok(Self { work, ..later })
+    }
+
+    /// The work that was done, in checks.
+    pub(super) fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// Moments after now at which grants begin to count of those who reach what a resolution gives:
+    /// by then it opens more than today.
+    pub(super) fn beginnings(
+        &self,
+        resolution: &Resolution,
+        after: &AccountGraph,
+    ) -> BTreeSet<Timestamp> {
+        let mut users = vec![self.requester];
+        if let Resolution::AssignToTeam(team) | Resolution::AddToTeam(team) = resolution {
+            users.extend(self.reaching(after, team));
+        }
+        let holdings = users.into_iter().flat_map(|user| &user.holdings);
+        holdings
+            .flat_map(|holding| holding.table.all())
+            .filter_map(|grant| grant.not_before)
+            .filter(|begin| self.now < *begin)
+            .collect()
+    }
+
     fn spend(&mut self, checks: u64) -> Result<(), RequestRefusal> {
         self.work = self.work.saturating_add(checks);
         if self.work > WORK_MAX {
@@ -501,4 +531,52 @@ fn names_of(graph: &AccountGraph, type_ix: TypeIx, action: ActionIx) -> Vec<&Id>
         })
         .filter_map(|name| catalog.action_name(name))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{account_with, at, direct, filed, id};
+    use super::*;
+    use crate::authz::access_request::resolution::carry_out;
+    use crate::authz::access_request::{Approval, suggest};
+
+    /// A limit is an error, never a shortened answer: one that has no work left compares nothing.
+    #[test]
+    fn r6_a_comparison_ends_with_an_error_where_its_work_is_done() {
+        let views = (
+            "users",
+            "- {id: q, main_team: us, grants: {email.view: team}}",
+        );
+        let graph = account_with(&[views]);
+        let request = filed(&graph, "email.view e1");
+        let limits = [
+            direct("email.view everything"),
+            Resolution::AssignToTeam(id("us")),
+            Resolution::AddToTeam(id("de")),
+        ];
+        for resolution in limits {
+            let approval = Approval {
+                resolution,
+                expires_at: None,
+            };
+            let outcome = carry_out(&graph, &request, &approval, None, at(1)).unwrap();
+            let compared = |work| {
+                let fresh = Comparison::new(&graph, &request.user, at(1)).unwrap();
+                let mut comparison = Comparison { work, ..fresh };
+                let pieces = comparison.pieces(&request, &approval.resolution, &outcome.graph);
+                pieces.map(|pieces| (pieces.len(), comparison.work))
+            };
+            let (pieces, cost) = compared(0).unwrap();
+            assert!(pieces > 0 && cost > 0);
+            let exactly = compared(WORK_MAX - cost).unwrap();
+            assert_eq!(exactly, (pieces, WORK_MAX));
+            let too_much = RequestRefusal::TooMuch {
+                what: "comparing all that could be given",
+                limit: WORK_MAX,
+            };
+            assert_eq!(compared(WORK_MAX - cost + 1).unwrap_err(), too_much);
+        }
+        // All candidates of a request share one bound, and are far from it here.
+        assert!(!suggest(&graph, &request, None, at(1)).unwrap().is_empty());
+    }
 }

@@ -172,6 +172,11 @@ impl GrantTable {
         Self(table)
     }
 
+    /// All grants, whatever the time.
+    pub(in crate::authz) fn all(&self) -> impl Iterator<Item = &CompiledGrant> {
+        self.0.iter()
+    }
+
     /// Grants of one type that give any of these actions, whatever the time.
     pub(in crate::authz) fn of(
         &self,

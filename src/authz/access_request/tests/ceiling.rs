@@ -435,6 +435,62 @@ fn case_37_assignments_and_teams_open_nothing_beyond_the_approver() {
     assert_eq!(given, Ok(()));
 }
 
+/// A membership or an assignment of today opens tomorrow what a grant of tomorrow is about.
+#[test]
+fn case_37_what_opens_only_later_is_given_today() {
+    let later = format!("{{level: team, not_before: {}}}", at(DAY));
+    let asks =
+        format!("- {{id: q, main_team: us, grants: {{email.view: team, email.edit: {later}}}}}");
+    let asks = ("users", asks.as_str());
+    for (own, beyond) in [
+        ("email.view: everything", true),
+        ("email.edit: everything", false),
+    ] {
+        let grants = format!("{own}, partition.assign: everything");
+        for resolution in [
+            Resolution::AssignToUser,
+            Resolution::AssignToTeam(id("us")),
+            Resolution::AddToTeam(id("de")),
+        ] {
+            let given = outcome(&grants, &[asks], "email.view e1", &resolution);
+            assert_eq!(is_beyond(given), beyond, "{own} {resolution:?}");
+        }
+    }
+    // What is over by then opens nothing then.
+    let manager = (
+        "users",
+        "- {id: m, main_team: de, grants: {user_management.edit: everything, partition.assign: everything, email.view: everything}}",
+    );
+    let graph = account_with(&[manager, asks]);
+    let request = filed(&graph, "email.view e1");
+    let given_until = |end| {
+        let approval = until(Resolution::AddToTeam(id("de")), at(end));
+        approve(&graph, &request, &id("m"), &approval, None, 1, at(1)).map(drop)
+    };
+    assert_eq!(given_until(DAY), Ok(()));
+    assert!(is_beyond(given_until(DAY + 1)));
+}
+
+/// A colleague in the team gets to edit tomorrow: who assigns to the team today gives that too.
+#[test]
+fn case_37_what_a_colleague_gets_later_is_given_too() {
+    let colleague = format!(
+        "- {{id: us2, main_team: us, grants: {{email.edit: {{level: team, not_before: {}}}}}}}",
+        at(DAY)
+    );
+    let grants = "partition.assign: everything, email.view: everything";
+    let to_team = Resolution::AssignToTeam(id("us"));
+    let with = outcome(
+        grants,
+        &[VIEWS_TEAM, ("users", &colleague)],
+        "email.view e1",
+        &to_team,
+    );
+    assert!(is_beyond(with));
+    let without = outcome(grants, &[VIEWS_TEAM], "email.view e1", &to_team);
+    assert_eq!(without, Ok(()));
+}
+
 /// C8: whoever reaches the team then reaches what the new member owns.
 #[test]
 fn case_37_a_team_gains_what_its_new_member_owns() {
