@@ -45,8 +45,13 @@ use webhook::Webhooks;
 /// Between two looks at an outbox that nobody told us of.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a delivery is ours: longer than the longest attempt, mail's, with all its reading.
-const LEASE: Duration = Duration::from_secs(60);
+/// How long a delivery is ours: longer than the longest attempt with all its reading, and no longer
+/// than it must, since what a server had in hand when it died waits for the end.
+const WEBHOOK_LEASE: Duration = Duration::from_secs(30);
+const MAIL_LEASE: Duration = Duration::from_secs(45);
+
+/// Of an attempt, what its lease leaves to note what became of it.
+const LEASE_RESERVE: Duration = Duration::from_secs(5);
 
 /// Deliveries of one lane at a time; of one that fails, a single one finds out whether it is back.
 const AT_ONCE: u32 = 8;
@@ -74,6 +79,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 pub enum NotificationsError {
     #[error("no webhook can be sent: {0}")]
     Client(reqwest::Error),
+    #[error("webhook_ca_file has a certificate that can't be read")]
+    Authorities,
     #[error("smtp_url names no server that mail can be handed in to")]
     SmtpUrl,
     #[error("email_from `{0}` is no address that mail can come from")]
@@ -157,6 +164,13 @@ impl LaneOf {
         }
     }
 
+    fn lease(&self) -> Duration {
+        match self {
+            Self::Webhook(_) | Self::Others(_) => WEBHOOK_LEASE,
+            Self::Mail => MAIL_LEASE,
+        }
+    }
+
     fn name(&self) -> &str {
         match self {
             Self::Webhook(destination) => destination,
@@ -218,7 +232,10 @@ impl Notifications {
         Ok(Self {
             lanes: lanes.map(lane).collect(),
             inner: Arc::new(Inner {
-                webhooks: Webhooks::new(&settings.webhook_allowed_networks)?,
+                webhooks: Webhooks::new(
+                    &settings.webhook_allowed_networks,
+                    settings.webhook_authorities.as_deref(),
+                )?,
                 mail: settings.mail.as_ref().map(Mail::new).transpose()?,
                 around,
                 settings,
@@ -276,7 +293,12 @@ impl Notifications {
                     lane.in_flight += 1;
                 }
                 let inner = Arc::clone(&self.inner);
-                let send = async move { inner.deliver(claimed).await };
+                let longest = self
+                    .lanes
+                    .get(at)
+                    .map_or(WEBHOOK_LEASE, |lane| lane.of.lease());
+                let longest = longest.saturating_sub(LEASE_RESERVE);
+                let send = async move { inner.deliver(claimed, longest).await };
                 let task = sends.tasks.spawn(send);
                 sends.lanes.insert(task.id(), at);
             }
@@ -299,7 +321,7 @@ impl Notifications {
             return Ok(Vec::new());
         }
         let now = around.clock.now();
-        let lease_until = later(now, LEASE);
+        let lease_until = later(now, lane.of.lease());
         bounded(
             around
                 .outbox

@@ -120,6 +120,11 @@ pub const KEYS: &[Key] = &[
         "",
         "Networks besides the public ones that webhooks may lie in, as 10.1.0.0/16,fd00:1::/64",
     ),
+    key(
+        "webhook_ca_file",
+        "",
+        "File of certificates (PEM) of authorities that webhooks are trusted by, besides those of the system",
+    ),
     of_form(
         Form::Secret,
         "smtp_url",

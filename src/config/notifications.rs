@@ -38,6 +38,8 @@ pub struct NotificationSettings {
     /// Each with a name of its own.
     pub webhooks: Vec<WebhookSettings>,
     pub webhook_allowed_networks: Vec<IpNet>,
+    /// Certificates of authorities in PEM, trusted besides those of the system.
+    pub webhook_authorities: Option<String>,
     pub mail: Option<MailSettings>,
 }
 
@@ -184,6 +186,7 @@ impl Layers<'_> {
             link_ttl: Duration::from_secs(self.number("link_ttl_s", 60, 604_800)?),
             webhooks,
             webhook_allowed_networks: networks,
+            webhook_authorities: self.webhook_authorities()?,
             mail: self.mail()?,
         })
     }
@@ -246,6 +249,23 @@ impl Layers<'_> {
             origin,
             value,
             problem: "must be networks as 10.1.0.0/16,fd00:1::/64".to_owned(),
+        })
+    }
+
+    fn webhook_authorities(&self) -> Result<Option<String>, ConfigError> {
+        const KEY: &str = "webhook_ca_file";
+        let Some((origin, path)) = self.text(KEY) else {
+            return Ok(None);
+        };
+        let problem = match std::fs::read_to_string(&path) {
+            Ok(pem) if pem.contains("-----BEGIN CERTIFICATE-----") => return Ok(Some(pem)),
+            Ok(_) => "must be a file of certificates in PEM, which has none".to_owned(),
+            Err(error) => format!("must be a file of certificates in PEM: {error}"),
+        };
+        Err(ConfigError::Value {
+            origin,
+            value: path,
+            problem,
         })
     }
 

@@ -48,8 +48,12 @@ impl From<PassError> for Unsent {
 }
 
 impl Inner {
-    pub(super) async fn deliver(&self, claimed: ClaimedDelivery) -> Ended {
-        let attempt = self.attempt(&claimed).await.unwrap_or_else(Attempt::from);
+    /// An attempt that takes longer than `longest` is given up, so that its lease outlasts it.
+    pub(super) async fn deliver(&self, claimed: ClaimedDelivery, longest: Duration) -> Ended {
+        let attempt = match tokio::time::timeout(longest, self.attempt(&claimed)).await {
+            Ok(attempt) => attempt.unwrap_or_else(Attempt::from),
+            Err(_elapsed) => Attempt::failed("it took too long to be written and sent".to_owned()),
+        };
         let ended = Ended {
             has_failed: matches!(attempt, Attempt::Failed { .. }),
             pause: match &attempt {

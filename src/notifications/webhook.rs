@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use ipnet::IpNet;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Certificate, Client, StatusCode, redirect};
 use sha2::Sha256;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
@@ -54,11 +54,14 @@ pub struct Message {
 }
 
 impl Webhooks {
-    pub fn new(allowed: &[IpNet]) -> Result<Self, NotificationsError> {
+    /// `authorities`: certificates in PEM that are trusted besides those of the system.
+    pub fn new(allowed: &[IpNet], authorities: Option<&str>) -> Result<Self, NotificationsError> {
         let allowed: Arc<[IpNet]> = allowed.into();
+        let authorities = authorities.map_or(Ok(Vec::new()), certificates)?;
+        let encrypted = Guard::public_and(Arc::clone(&allowed));
         Ok(Self {
-            encrypted: Channel::new(Guard::public_and(Arc::clone(&allowed)), true)?,
-            plain: Channel::new(Guard::only(allowed), false)?,
+            encrypted: Channel::new(encrypted, true, authorities)?,
+            plain: Channel::new(Guard::only(allowed), false, Vec::new())?,
         })
     }
 
@@ -99,8 +102,13 @@ impl Webhooks {
 }
 
 impl Channel {
-    fn new(guard: Guard, is_encrypted: bool) -> Result<Self, NotificationsError> {
+    fn new(
+        guard: Guard,
+        is_encrypted: bool,
+        authorities: Vec<Certificate>,
+    ) -> Result<Self, NotificationsError> {
         let client = Client::builder()
+            .tls_certs_merge(authorities)
             .user_agent(USER_AGENT)
             .https_only(is_encrypted)
             .redirect(redirect::Policy::none())
@@ -114,6 +122,15 @@ impl Channel {
             .map_err(|error| NotificationsError::Client(error.without_url()))?;
         Ok(Self { client, guard })
     }
+}
+
+/// Tried alone, so that what is wrong with them is told as just that.
+fn certificates(pem: &str) -> Result<Vec<Certificate>, NotificationsError> {
+    let unreadable = |_hidden: reqwest::Error| NotificationsError::Authorities;
+    let certificates = Certificate::from_pem_bundle(pem.as_bytes()).map_err(unreadable)?;
+    let alone = Client::builder().tls_certs_only(certificates.clone());
+    alone.build().map_err(unreadable)?;
+    Ok(certificates)
 }
 
 /// One for each secret, the present one first.
@@ -209,6 +226,23 @@ mod tests {
         };
         let signed = signatures(&[secret], &message, 1_614_265_330);
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    /// Who begins with a certificate that is none would trust fewer than they think.
+    #[test]
+    fn authorities_that_cannot_be_read_are_told_at_the_start() {
+        let good = rcgen::generate_simple_self_signed(["ca.example.com".to_owned()]);
+        let good = good.unwrap().cert.pem();
+        assert!(Webhooks::new(&[], None).is_ok());
+        assert!(Webhooks::new(&[], Some(&good)).is_ok());
+        let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for pem in [bad, &format!("{good}{bad}"), &good.replace("MII", "MIJ")] {
+            let refused = Webhooks::new(&[], Some(pem)).err().unwrap();
+            assert_eq!(
+                refused.to_string(),
+                "webhook_ca_file has a certificate that can't be read"
+            );
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod mail;
 pub mod receiver;
 mod smtp;
 mod ssrf;
+mod tls;
 mod webhooks;
 
 use receiver::Receiver;

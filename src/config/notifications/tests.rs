@@ -17,6 +17,7 @@ fn nobody_is_told_by_default() {
     assert_eq!(settings.link_ttl, Duration::from_secs(3_600));
     assert!(settings.webhooks.is_empty());
     assert!(settings.webhook_allowed_networks.is_empty());
+    assert_eq!(settings.webhook_authorities, None);
     assert_eq!(settings.mail, None);
 }
 
@@ -157,6 +158,14 @@ fn what_is_wrong_with_a_flag_is_named_and_no_secret_is_shown() {
         (
             &[("webhook_allowed_networks", "10.0.0.0/33")],
             "must be networks",
+        ),
+        (
+            &[("webhook_ca_file", "/dev/null")],
+            "flag `--webhook-ca-file`: must be a file of certificates in PEM, which has none",
+        ),
+        (
+            &[("webhook_ca_file", "/no/such/file")],
+            "flag `--webhook-ca-file`: must be a file of certificates in PEM: ",
         ),
         (&[("console_url", "ftp://x")], "must be a URL"),
         (&[("console_url", "https://x/?a=b")], "must be a URL"),

@@ -10,8 +10,10 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::PATIENCE;
 
@@ -94,6 +96,23 @@ impl Receiver {
 
     pub fn open(&self) {
         let listener = bound(self.address).listen(1_024).unwrap();
+        let router = self.router();
+        let serve = async move { axum::serve(listener, router).await.unwrap() };
+        *self.server.lock().unwrap() = Some(tokio::spawn(serve));
+    }
+
+    /// The same behind TLS.
+    pub fn start_tls(acceptor: TlsAcceptor) -> Self {
+        let receiver = Self::away();
+        let listener = bound(receiver.address).listen(1_024).unwrap();
+        let router = receiver.router();
+        let listener = TlsListener { listener, acceptor };
+        let serve = async move { axum::serve(listener, router).await.unwrap() };
+        *receiver.server.lock().unwrap() = Some(tokio::spawn(serve));
+        receiver
+    }
+
+    fn router(&self) -> Router {
         let (received, answer) = (Arc::clone(&self.received), Arc::clone(&self.answer));
         let take = async move |headers: HeaderMap, body: Bytes| -> Response {
             let answer = answer.lock().unwrap().clone();
@@ -116,9 +135,7 @@ impl Receiver {
                 Answer::Silence => std::future::pending().await,
             }
         };
-        let router = Router::new().route("/hook", post(take));
-        let serve = async move { axum::serve(listener, router).await.unwrap() };
-        *self.server.lock().unwrap() = Some(tokio::spawn(serve));
+        Router::new().route("/hook", post(take))
     }
 
     pub fn answer(&self, answer: Answer) {
@@ -154,6 +171,30 @@ impl Receiver {
             assert!(begun.monotonic() < PATIENCE, "{so_far} of {count}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+}
+
+/// Hands on the connections whose handshake succeeds.
+struct TlsListener {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
     }
 }
 

@@ -14,7 +14,11 @@ fn at(url: &str, networks: &str) -> NotificationSettings {
 }
 
 /// What one event comes to at a webhook.
-async fn problem(world: &World, request: &str, settings: NotificationSettings) -> Option<String> {
+pub async fn problem(
+    world: &World,
+    request: &str,
+    settings: NotificationSettings,
+) -> Option<String> {
     let worker = world.worker(settings);
     let filed = world.file(request, "view").await;
     let begun = SystemClock::new();
