@@ -132,6 +132,8 @@ pub struct ResourceFacts {
 
 pub struct Decide {
     pub ways: Vec<Way>,
+    /// How many more there are.
+    pub more: Vec<String>,
     /// Why there is no way.
     pub none: Option<Sentence>,
     pub amount: String,

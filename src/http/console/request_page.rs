@@ -164,12 +164,13 @@ impl Matter<'_> {
         let units = Unit::ALL
             .into_iter()
             .filter(|one| *one != Unit::Second || unit == Unit::Second);
-        let (ways, none) = match self.ways() {
-            Ok(ways) => (ways, None),
-            Err(why) => (Vec::new(), Some(why)),
+        let (ways, more, none) = match self.ways() {
+            Ok((ways, more)) => (ways, more, None),
+            Err(why) => (Vec::new(), Vec::new(), Some(why)),
         };
         Decide {
             ways,
+            more,
             none,
             amount,
             units: units
@@ -184,15 +185,15 @@ impl Matter<'_> {
         }
     }
 
-    /// The suggestions, the smallest first; the first that this approver can give is chosen. Else why
-    /// there are none.
-    fn ways(&self) -> Result<Vec<Way>, Sentence> {
+    /// The suggestions, the smallest first, and how many are not shown; the first that this approver
+    /// can give is chosen. Else why there are none.
+    fn ways(&self) -> Result<(Vec<Way>, Vec<String>), Sentence> {
         let wanted = self.request.wanted_seconds;
         let expires_at = wanted.and_then(|seconds| after(self.now, seconds));
         let (request, approver) = (self.request, self.approver);
         let suggestions = suggest_for(self.graph, request, approver, expires_at, self.now)
             .map_err(|refusal| self.t.refusal(&refusal))?;
-        let (mut given, mut withheld) = (0, 0);
+        let (mut given, mut withheld) = (0_usize, 0_usize);
         let shown: Vec<(usize, &Suggestion)> = suggestions
             .iter()
             .enumerate()
@@ -221,7 +222,15 @@ impl Matter<'_> {
         if ways.is_empty() {
             return Err(self.t.say("resolve.none", &[]));
         }
-        Ok(ways)
+        let more = [
+            ("resolve.more_given", given, GIVEN_SHOWN),
+            ("resolve.more_withheld", withheld, WITHHELD_SHOWN),
+        ];
+        let more = more.into_iter().filter_map(|(key, count, shown)| {
+            let hidden = u64::try_from(count.checked_sub(shown)?).unwrap_or(u64::MAX);
+            (hidden > 0).then(|| self.t.count(key, hidden))
+        });
+        Ok((ways, more.collect()))
     }
 
     fn way(&self, smallest: bool, suggestion: &Suggestion) -> Way {

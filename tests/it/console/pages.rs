@@ -188,6 +188,46 @@ resources:
     desk.stop().await;
 }
 
+/// A bound on what is shown is said, in every language, and what is shown is what opens least.
+#[tokio::test]
+async fn more_ways_than_are_shown_are_counted() {
+    let sets: String = (0..30)
+        .map(|at| format!("  - {{id: 'set-{at:02}', grants: {{contact.export: everything}}}}\n"))
+        .collect();
+    let desk = Desk::start().await;
+    let request = desk.file("export", "").await;
+    let ways = async |approver: &str, lang: &str| {
+        let link = format!("{}&lang={lang}", desk.link(&request, approver));
+        let page = desk.browser().get(&link).await.is(200);
+        let ways = page.body.matches("name=\"resolution\"").count();
+        (ways, page.text())
+    };
+    // Few enough to be shown.
+    let (few, text) = ways("ada", "en").await;
+    assert!(few < 15 && !text.contains("more ways would do"), "{text}");
+    desk.change(&format!("account: acme\npermission_sets:\n{sets}"))
+        .await;
+    let (all, text) = ways("ada", "en").await;
+    assert_eq!(all, 15);
+    let hidden = few + 30 - 15;
+    let says = format!("{hidden} more ways would do, and open no less than those above.");
+    assert!(text.contains(&says), "{text}");
+    let (_, text) = ways("ada", "de").await;
+    let says =
+        format!("{hidden} weitere Wege würden genügen und öffnen nicht weniger als die genannten.");
+    assert!(text.contains(&says), "{text}");
+    // Otto holds nothing that he could give.
+    let (withheld, text) = ways("otto", "en").await;
+    assert_eq!(withheld, 5);
+    let hidden = few + 30 - 5;
+    let says = format!("{hidden} more ways would do, and are not yours to give.");
+    assert!(text.contains(&says), "{text}");
+    let (_, text) = ways("otto", "de").await;
+    let says = format!("{hidden} weitere Wege würden genügen, die Sie nicht geben können.");
+    assert!(text.contains(&says), "{text}");
+    desk.stop().await;
+}
+
 /// From the address of a request's page to that of its account's list.
 fn list_path(link: &str) -> String {
     let path = link.split_once("/users/").unwrap().0;
