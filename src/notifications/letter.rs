@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::message::{Approver, Told};
 use crate::authz::access_request::RequestEventKind;
-use crate::authz::model::{Id, Timestamp};
+use crate::authz::model::Timestamp;
 use crate::config::Language;
 
 const WORDS: &str = include_str!("words.toml");
@@ -146,9 +146,13 @@ struct Parts {
 /// To an approver: who asks, what for, why, and where to decide.
 pub fn to_approver(words: &Words, told: &Told, approver: &Approver, until: Timestamp) -> Letter {
     let values = Values::of(told);
-    let mut rows = vec![(words.who.clone(), told.request.user.to_string())];
+    let mut rows = vec![(words.who.clone(), values.user.clone())];
     if !told.teams.is_empty() {
-        let teams: Vec<&str> = told.teams.iter().map(Id::as_str).collect();
+        let teams: Vec<String> = told
+            .teams
+            .iter()
+            .map(|team| upright(team.as_str()))
+            .collect();
         rows.push((words.teams.clone(), teams.join(", ")));
     }
     rows.push((words.what.clone(), values.fill(&words.what_value)));
@@ -182,10 +186,10 @@ pub fn to_requester(words: &Words, told: &Told) -> Option<Letter> {
         .event
         .actor
         .as_ref()
-        .map_or(words.ambit.as_str(), Id::as_str);
+        .map_or_else(|| words.ambit.clone(), |actor| upright(actor.as_str()));
     let mut rows = vec![
         (words.what.clone(), values.fill(&words.what_value)),
-        (words.by.clone(), by.to_owned()),
+        (words.by.clone(), by),
     ];
     let ends = match told.event.kind {
         RequestEventKind::Approved => told
@@ -217,34 +221,52 @@ pub fn to_requester(words: &Words, told: &Told) -> Option<Letter> {
     Some(parts.into_letter())
 }
 
+/// A name as it may stand in a sentence: what turns the direction of text would turn our own words
+/// with it, so it is written out. A quote needs none of that, since each of its lines stands alone.
+fn upright(name: &str) -> String {
+    let mut upright = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character {
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                upright.extend(character.escape_unicode());
+            }
+            other => upright.push(other),
+        }
+    }
+    upright
+}
+
 struct Values<'a> {
-    told: &'a Told,
+    user: String,
+    account: String,
+    action: String,
     what: String,
     outcome: &'a str,
 }
 
-impl<'a> Values<'a> {
-    fn of(told: &'a Told) -> Self {
+impl Values<'_> {
+    fn of(told: &Told) -> Self {
         let target = &told.request.target;
         let what = match target.resource() {
             Some(resource) => resource.to_string(),
             None => target.resource_type.to_string(),
         };
         Self {
-            told,
-            what,
+            user: upright(told.request.user.as_str()),
+            account: upright(told.account.as_str()),
+            action: upright(target.action.as_str()),
+            what: upright(&what),
             outcome: "",
         }
     }
 
     fn fill(&self, form: &str) -> String {
-        let target = &self.told.request.target;
         fill(
             form,
             &[
-                ("user", self.told.request.user.as_str()),
-                ("account", self.told.account.as_str()),
-                ("action", target.action.as_str()),
+                ("user", &self.user),
+                ("account", &self.account),
+                ("action", &self.action),
                 ("what", &self.what),
                 ("outcome", self.outcome),
             ],

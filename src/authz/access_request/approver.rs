@@ -40,8 +40,13 @@ pub fn may_resolve(
     let Some(approver) = graph.user(approver.as_str()) else {
         return Err(RequestRefusal::NotAnApprover);
     };
-    let lineage = Lineage::new(graph, &request.user, std::iter::once(approver));
-    judge(graph, request, approver, &lineage, now)
+    // Few need the trace, which may look at every user.
+    match standing(graph, request, approver, now)? {
+        Standing::Free => Ok(()),
+        Standing::ByRight => {
+            Lineage::new(graph, &request.user, std::iter::once(approver)).judge(approver, now)
+        }
+    }
 }
 
 /// Everybody who may resolve the request now, in id order.
@@ -50,7 +55,11 @@ pub fn approvers(graph: &AccountGraph, request: &AccessRequest, now: Timestamp) 
     graph
         .users()
         .filter(|user| user.id != request.user)
-        .filter(|user| judge(graph, request, user, &lineage, now).is_ok())
+        .filter(|user| match standing(graph, request, user, now) {
+            Ok(Standing::Free) => true,
+            Ok(Standing::ByRight) => lineage.judge(user, now).is_ok(),
+            Err(_refusal) => false,
+        })
         .map(|user| user.id.clone())
         .collect()
 }
@@ -77,13 +86,20 @@ fn same_human(one: &User, other: &User) -> bool {
     one.id == other.id || same_person || (one.partner.is_some() && partner(one) == partner(other))
 }
 
-fn judge(
+/// On what somebody may resolve a request.
+enum Standing {
+    /// A role, which nobody gives by a grant.
+    Free,
+    /// The right to manage users, which must not come from the requester.
+    ByRight,
+}
+
+fn standing(
     graph: &AccountGraph,
     request: &AccessRequest,
     approver: &User,
-    lineage: &Lineage<'_>,
     now: Timestamp,
-) -> Result<(), RequestRefusal> {
+) -> Result<Standing, RequestRefusal> {
     let requester = graph.user(request.user.as_str());
     if requester.is_some_and(|requester| same_human(requester, approver)) {
         return Err(RequestRefusal::SamePerson);
@@ -92,7 +108,7 @@ fn judge(
         return Err(RequestRefusal::NotAnApprover);
     }
     if is_above_ceiling(approver) {
-        return Ok(());
+        return Ok(Standing::Free);
     }
     let user = approver.id.as_str();
     let Ok(managing) = AccessSet::new(graph, user, MANAGED_TYPE, MANAGING_ACTION, now) else {
@@ -103,10 +119,7 @@ fn judge(
     if !decision.is_allow() || decision.reason == ReasonCode::Always {
         return Err(RequestRefusal::NotAnApprover);
     }
-    match lineage.counts(approver, now) {
-        true => Ok(()),
-        false => Err(RequestRefusal::RightFromRequester),
-    }
+    Ok(Standing::ByRight)
 }
 
 /// One way by which a user has the right to manage users: its time, and who had to act for it.
@@ -202,6 +215,13 @@ impl<'g> Lineage<'g> {
                 return;
             }
             self.independent.extend(more);
+        }
+    }
+
+    fn judge(&self, approver: &User, now: Timestamp) -> Result<(), RequestRefusal> {
+        match self.counts(approver, now) {
+            true => Ok(()),
+            false => Err(RequestRefusal::RightFromRequester),
         }
     }
 

@@ -7,11 +7,28 @@ pub const TEXT_CHARS_MAX: usize = 1_000;
 /// Longest origin URL, in bytes.
 pub const ORIGIN_URL_BYTES_MAX: usize = 2_048;
 
-/// A reason or a note: 1 to 1,000 characters, not only white space, and no control characters but
-/// line breaks and tabs.
+/// Characters that turn the direction of the text around them, or end such a turn (Unicode, UAX 9).
+/// People paste them with names and numbers, so a text may have them: whoever shows it sets it apart.
+fn turns(character: char) -> bool {
+    matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Characters that nobody sees, but for those that join others within a word or an emoji.
+fn hides(character: char) -> bool {
+    matches!(
+        character,
+        '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}'
+    )
+}
+
+/// A reason or a note: 1 to 1,000 characters, of which some can be seen, and no control characters
+/// but line breaks and tabs.
 pub(super) fn check_text(field: &'static str, text: &str) -> Result<(), RequestRefusal> {
     let refuse = |problem: String| Err(RequestRefusal::InvalidField { field, problem });
-    if text.trim().is_empty() {
+    if text
+        .chars()
+        .all(|character| character.is_whitespace() || hides(character) || turns(character))
+    {
         return refuse("say why, in 1 to 1,000 characters".to_owned());
     }
     let count = text.chars().count();
@@ -50,6 +67,8 @@ pub(super) fn check_origin_url(url: &str) -> Result<(), RequestRefusal> {
     let wrong = |character: char| {
         character.is_control()
             || character.is_whitespace()
+            || turns(character)
+            || hides(character)
             || matches!(character, '"' | '<' | '>' | '\\' | '`' | '{' | '|' | '}')
     };
     if url.contains(wrong) {

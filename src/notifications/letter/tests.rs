@@ -3,6 +3,7 @@ use crate::authz::access_request::{
     AccessRequest, Approval, RequestEvent, RequestState, RequestTarget, Resolution,
 };
 use crate::authz::decision::ReasonCode;
+use crate::authz::model::Id;
 
 fn id(text: &str) -> Id {
     Id::parse(text).unwrap()
@@ -165,6 +166,31 @@ fn what_a_person_wrote_stays_a_quote_in_both_forms() {
     assert_eq!(letter.html.matches("<a ").count(), 1);
     assert!(letter.html.contains("&lt;/script&gt;&amp;amp;&#39;"));
     assert!(letter.html.contains("request=r1&amp;token=T"));
+}
+
+/// A name that turns the direction of text would turn our own words behind it, in a subject too.
+#[test]
+fn a_name_turns_no_words_but_its_own() {
+    let turning = ['\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{200f}'];
+    for language in [Language::English, Language::German] {
+        let words = Words::load(language).unwrap();
+        let mut told = told(RequestEventKind::Filed, "why\u{202e}", None);
+        told.account = id("north\u{202e}wind");
+        told.request.user = id("a\u{2066}da");
+        told.request.target.resource_id = Some(id("x\u{202e}gpj.exe"));
+        told.teams = vec![id("t\u{200f}")];
+        let letter = to_approver(&words, &told, &approver(), at("2026-11-22T13:00:00Z"));
+        assert!(!letter.subject.contains(turning), "{}", letter.subject);
+        let turned: Vec<&str> = letter
+            .text
+            .lines()
+            .filter(|line| line.contains(turning))
+            .collect();
+        assert_eq!(turned, ["> why\u{202e}"], "a quote stands alone");
+        assert!(letter.text.contains("a\\u{2066}da"), "{}", letter.text);
+        let html = letter.html.replace("why\u{202e}", "");
+        assert!(!html.contains(turning), "{html}");
+    }
 }
 
 #[test]

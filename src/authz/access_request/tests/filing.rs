@@ -205,13 +205,18 @@ fn r1_a_reason_is_required_and_bounded() {
         "a\u{1b}[31m",
         "a\u{7f}",
         "a\u{85}b",
+        // Nobody could read a why in these.
+        "\u{200b}\u{feff}",
+        "\u{202e}\u{2066} \u{2069}",
     ];
     for reason in wrong {
         let field = field_of(&graph, |wish| reason.clone_into(&mut wish.reason));
         assert_eq!(field, "reason", "{reason:?}");
     }
     let umlauts = "ü".repeat(1_000);
-    for reason in ["x", "two\nlines\r\n\tand a tab", &umlauts] {
+    // What a phone puts around a number that is copied, what joins an emoji, and Hebrew.
+    let pasted = "\u{202a}+49 30 1234\u{202c} \u{1f469}\u{200d}\u{1f4bb} \u{5e9}\u{200f}";
+    for reason in ["x", "two\nlines\r\n\tand a tab", &umlauts, pasted] {
         let mut wish = wish("q", "email.edit");
         reason.clone_into(&mut wish.reason);
         assert!(
@@ -238,6 +243,8 @@ fn r1_the_origin_is_a_page_of_the_web() {
         "https://a.example/a b",
         "https://a.example/\"><script>",
         "https://a.example/\n",
+        "https://a.example/\u{202e}gpj.exe",
+        "https://a\u{200b}.example/",
         &long,
     ] {
         let field = field_of(&graph, |wish| wish.origin_url = Some(url.to_owned()));
