@@ -15,6 +15,8 @@ use crate::store_contract::{
     Fresh, account, apply, everything, id, load, run_all, try_apply, user,
 };
 
+mod upgraded;
+
 const OPEN: OpenOptions = OpenOptions {
     migrate: true,
     connections_max: 8,
