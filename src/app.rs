@@ -1,6 +1,8 @@
 //! The composition root: which parts there are and how they hang together. The only file that
 //! names a database.
 
+mod direct;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,8 +15,10 @@ use tokio::runtime::{self, Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+pub use self::direct::DirectStore;
 use crate::access_requests::keeper::Keeper;
 use crate::access_requests::{AccessRequests, ConsoleSettings};
+use crate::authentication::{Authentication, AuthenticationError};
 use crate::clock::Clock;
 use crate::config::{Config, Database, DatabaseUrl};
 use crate::directory::Directory;
@@ -32,6 +36,7 @@ pub use crate::store::postgres::Examination as PostgresExamination;
 use crate::store::postgres::{Migrated, OpenError, OpenOptions, PostgresStore};
 pub use crate::store::sqlite::Examination as EmbeddedExamination;
 use crate::store::sqlite::SqliteStore;
+use crate::store::tokens::TokenStore;
 use crate::store::{Store, StoreError};
 use crate::{grpc, http};
 
@@ -40,9 +45,6 @@ const CLOSING_MAX: Duration = Duration::from_secs(1);
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
-
-/// Connections of a command that works on a database beside its servers.
-const DIRECT_CONNECTIONS_MAX: u32 = 4;
 
 /// Waits between attempts to reach a database at the start.
 const FIRST_REACH: Backoff = Backoff {
@@ -70,6 +72,8 @@ pub enum AppError {
     #[error(transparent)]
     Metrics(#[from] MetricsError),
     #[error(transparent)]
+    Authentication(#[from] AuthenticationError),
+    #[error(transparent)]
     Notifications(#[from] NotificationsError),
     #[error(transparent)]
     Language(#[from] LanguageError),
@@ -96,6 +100,7 @@ pub struct App {
     retention: Task,
     keeper: Task,
     notifications: Task,
+    callers: Task,
     /// Dropped last: connections of the store may have been opened there.
     _background: Background,
 }
@@ -125,11 +130,9 @@ impl App {
             last.clone(),
         );
         let http = Task::spawn("HTTP server", http);
-        let opening = open(config, clock.as_ref());
-        let Opened { store, outbox } = match shutdown.soft().run_until_cancelled(opening).await {
-            Some(opened) => opened?,
-            None => return Err(AppError::Ended),
-        };
+        let opened = open_until_ended(config, clock.as_ref(), &shutdown).await?;
+        let (store, outbox) = (opened.store, opened.outbox);
+        let authentication = authentication_of(config, opened.tokens, &clock).await?;
         let graphs = GraphCache::new(Arc::clone(&store), Arc::clone(&clock), limits(config));
         let directory = Directory::new(Arc::clone(&store), graphs.clone(), Arc::clone(&clock));
         let console_url = console_url(config, http_address);
@@ -160,6 +163,7 @@ impl App {
         };
         let notifications = Notifications::new(around, config.notifications.clone())?;
         let routes = grpc::services::routes(&Backend {
+            authentication: authentication.clone(),
             directory: directory.clone(),
             requests,
             store: Arc::clone(&store),
@@ -184,6 +188,7 @@ impl App {
             retention: background.spawn("retention", retention.run(last.clone())),
             keeper: background.spawn("keeper", keeper.run(last.clone())),
             notifications: background.spawn("notifications", notifications.run(last.clone())),
+            callers: background.spawn("callers", authentication.follow(last.clone())),
             _background: background,
             grpc: Task::spawn("gRPC server", grpc),
             http,
@@ -215,6 +220,7 @@ impl App {
             error = self.retention.died() => Some(error),
             error = self.keeper.died() => Some(error),
             error = self.notifications.died() => Some(error),
+            error = self.callers.died() => Some(error),
             error = self.grpc.died() => Some(error),
             error = self.http.died() => Some(error),
         };
@@ -237,6 +243,7 @@ impl App {
             self.retention.ended().await;
             self.keeper.ended().await;
             self.notifications.ended().await;
+            self.callers.ended().await;
             self.http.ended().await;
             self.store.close().await;
         };
@@ -246,51 +253,6 @@ impl App {
         }
         tracing::info!("ended");
         died.map_or(Ok(()), Err)
-    }
-}
-
-/// A store that a command works on without a server, beside running ones too.
-pub struct DirectStore {
-    pub directory: Directory,
-    store: Arc<dyn Store>,
-}
-
-impl DirectStore {
-    /// An embedded database is brought up to this version's schema, a PostgreSQL that is not is
-    /// refused: its servers may be of another version.
-    pub async fn open(database: &Database, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
-        let store: Arc<dyn Store> = match database {
-            Database::Directory(data_dir) => open_directory(data_dir).await?,
-            Database::Url(url) => {
-                let options = OpenOptions {
-                    migrate: false,
-                    connections_max: DIRECT_CONNECTIONS_MAX,
-                };
-                let opened = PostgresStore::open(url.reveal(), options).await;
-                Arc::new(opened.map_err(AppError::Postgres)?)
-            }
-        };
-        // Nothing follows the store here, so reads are fully consistent or fail at the bound.
-        let limits = CacheLimits {
-            bytes_max: u64::MAX,
-            staleness_bound: Duration::from_secs(2),
-            load_timeout: Duration::from_secs(600),
-        };
-        let graphs = GraphCache::new(Arc::clone(&store), Arc::clone(&clock), limits);
-        Ok(Self {
-            directory: Directory::new(Arc::clone(&store), graphs, clock),
-            store,
-        })
-    }
-
-    /// The store beneath, for whole entities that need no planning.
-    pub fn store(&self) -> &dyn Store {
-        self.store.as_ref()
-    }
-
-    /// Leaves the database as it should be found by the next one.
-    pub async fn close(self) {
-        self.store.close().await;
     }
 }
 
@@ -333,18 +295,33 @@ pub fn place(database: &Database) -> String {
     }
 }
 
-/// One database in both of its roles.
+/// One database in all of its roles.
 struct Opened {
     store: Arc<dyn Store>,
     outbox: Arc<dyn Outbox>,
+    tokens: Arc<dyn TokenStore>,
 }
 
 impl Opened {
-    fn of<S: Store + Outbox>(database: Arc<S>) -> Self {
+    fn of<S: Store + Outbox + TokenStore>(database: Arc<S>) -> Self {
         Self {
             outbox: Arc::clone(&database) as Arc<dyn Outbox>,
+            tokens: Arc::clone(&database) as Arc<dyn TokenStore>,
             store: database,
         }
+    }
+}
+
+/// Opens the database of a server that may be told to end before it answers.
+async fn open_until_ended(
+    config: &Config,
+    clock: &dyn Clock,
+    shutdown: &Shutdown,
+) -> Result<Opened, AppError> {
+    let opening = open(config, clock);
+    match shutdown.soft().run_until_cancelled(opening).await {
+        Some(opened) => opened,
+        None => Err(AppError::Ended),
     }
 }
 
@@ -532,6 +509,22 @@ impl Reserved {
     }
 }
 
+/// Knows the callers of the moment at once, where the database answers.
+async fn authentication_of(
+    config: &Config,
+    tokens: Arc<dyn TokenStore>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Authentication, AuthenticationError> {
+    let authentication = Authentication::new(
+        &config.authentication,
+        tokens,
+        Arc::clone(clock),
+        config.staleness_bound,
+    )?;
+    authentication.begin().await;
+    Ok(authentication)
+}
+
 fn requests_of(
     directory: &Directory,
     store: &Arc<dyn Store>,
@@ -629,7 +622,12 @@ fn announce(config: &Config, grpc: SocketAddr, http: SocketAddr) {
         grpc = %grpc,
         http = %http,
         database = %place(&config.database),
-        "serving without authentication"
+        "{}",
+        if config.authentication.is_required {
+            "serving callers that are known"
+        } else {
+            "serving without authentication"
+        }
     );
 }
 

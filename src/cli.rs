@@ -31,6 +31,7 @@ pub mod request;
 pub mod serve;
 pub mod settings;
 pub mod test;
+pub mod token;
 pub mod who;
 
 use error::{CliError, Exit};
@@ -89,6 +90,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Ask for what is denied, and answer what others ask for
     Request(request::Arguments),
+    /// Make, list and revoke the tokens that callers present
+    Token(token::Arguments),
     /// Bring the database to the schema of this version
     Migrate(Box<migrate::Arguments>),
     /// Check configuration, database, server, clock and limits
@@ -157,6 +160,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Who(arguments) => block_on(who::run(arguments, output)),
         Command::Explain(arguments) => block_on(explain::run(arguments, output)),
         Command::Request(arguments) => block_on(request::run(arguments, output)),
+        Command::Token(arguments) => block_on(token::run(arguments, output)),
         Command::Migrate(arguments) => block_on(migrate::run(&arguments, output)),
         Command::Doctor(arguments) => block_on(doctor::run(&arguments, output)),
         Command::Bench(arguments) => bench::run(&arguments, output),

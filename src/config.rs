@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+mod authentication;
 mod keys;
 mod notifications;
 
+pub use authentication::AuthenticationSettings;
 pub use keys::{Form, KEYS, Key};
 pub use notifications::{
     Language, MailSettings, NotificationSettings, SmtpUrl, WebhookSecret, WebhookSettings,
@@ -29,7 +31,7 @@ const ENVIRONMENT_PREFIX: &str = "AMBIT_";
 const FILE_VARIABLE: &str = "AMBIT_CONFIG";
 
 /// Variables of the client commands, which are no settings of the server.
-const CLIENT_VARIABLES: &[&str] = &["AMBIT_SERVER"];
+const CLIENT_VARIABLES: &[&str] = &["AMBIT_SERVER", "AMBIT_TOKEN", "AMBIT_TOKEN_FILE"];
 
 /// Where accounts are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +92,7 @@ pub struct Config {
     pub grpc_address: SocketAddr,
     pub http_address: SocketAddr,
     pub insecure: bool,
+    pub authentication: AuthenticationSettings,
     pub cache_bytes_max: u64,
     pub staleness_bound: Duration,
     pub feed_poll_interval: Duration,
@@ -190,10 +193,16 @@ pub enum ConfigError {
         name: String,
         problem: String,
     },
+    #[error("{one} and {other} contradict each other; leave one of them out")]
+    Contradiction { one: Origin, other: Origin },
     #[error(
-        "{origin}: `{address}` is not a loopback address, and no authentication is configured; choose a loopback address, or pass --insecure to serve anyone who can reach it"
+        "{origin}: `{address}` is not a loopback address, and no authentication is configured; choose a loopback address, set --authentication required, or pass --insecure to serve anyone who can reach it"
     )]
     Exposed { origin: Origin, address: SocketAddr },
+    #[error(
+        "{origin}: `{address}` is not a loopback address, and callers would send their credentials there in the clear; set tls_certificate_file, or pass --plaintext where a mesh or a proxy encrypts"
+    )]
+    InTheClear { origin: Origin, address: SocketAddr },
 }
 
 /// `cache_bytes_max` -> `cache-bytes-max`.
@@ -233,6 +242,7 @@ impl Config {
             grpc_address: layers.address("grpc_address")?,
             http_address: layers.address("http_address")?,
             insecure: layers.switch("insecure")?,
+            authentication: layers.authentication()?,
             cache_bytes_max: layers.number("cache_bytes_max", 1 << 20, 1 << 50)?,
             staleness_bound: layers.millis("staleness_bound_ms", 100, 600_000)?,
             feed_poll_interval: match &database {
@@ -374,6 +384,13 @@ impl Layers<'_> {
         })
     }
 
+    /// The value of a key; `None` where it is empty, which is how an orchestrator says so.
+    fn text(&self, key: &'static str) -> Option<(Origin, String)> {
+        let (origin, value, _) = self.find(key);
+        let value = value.trim().to_owned();
+        (!value.is_empty()).then_some((origin, value))
+    }
+
     fn is_default(&self, key: &'static str) -> bool {
         self.find(key).0.source == Source::Default
     }
@@ -422,13 +439,28 @@ impl Layers<'_> {
                 ),
             });
         }
+        self.refuse_exposed(config)
+    }
+
+    /// Whoever can reach an address beyond this machine must be known, and must not be made to send
+    /// credentials in the clear. The HTTP port takes none: it shows health and metrics, and pages to
+    /// who has a link.
+    fn refuse_exposed(&self, config: &Config) -> Result<(), ConfigError> {
+        let is_known = config.authentication.is_required;
         for (key, address) in [
             ("grpc_address", config.grpc_address),
             ("http_address", config.http_address),
         ] {
-            if !config.insecure && !address.ip().is_loopback() {
-                let (origin, ..) = self.find(key);
+            if config.insecure || address.ip().is_loopback() {
+                continue;
+            }
+            let (origin, ..) = self.find(key);
+            if !is_known {
                 return Err(ConfigError::Exposed { origin, address });
+            }
+            let is_encrypted = self.text("tls_certificate_file").is_some();
+            if key == "grpc_address" && !is_encrypted && !self.switch("plaintext")? {
+                return Err(ConfigError::InTheClear { origin, address });
             }
         }
         Ok(())
@@ -439,8 +471,43 @@ impl Layers<'_> {
 struct FileValues {
     path: PathBuf,
     values: BTreeMap<String, Written>,
-    /// The tables `[[webhooks]]`, which no flag and no variable has.
-    webhooks: Vec<toml::Table>,
+    /// Tables such as `[[webhooks]]`, which no flag and no variable has, by their name.
+    tables: BTreeMap<&'static str, Vec<toml::Table>>,
+}
+
+/// The names of tables.
+const TABLES: &[&str] = &[notifications::TABLES];
+
+impl FileValues {
+    fn tables(&self, name: &str) -> &[toml::Table] {
+        self.tables.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Takes tables of a name out of a file, whose other keys are plain values.
+fn take_tables(
+    name: &'static str,
+    file: &mut toml::Table,
+    path: &Path,
+) -> Result<Vec<toml::Table>, ConfigError> {
+    let wrong = || ConfigError::Value {
+        origin: Origin {
+            key: name,
+            source: Source::File(path.to_owned()),
+        },
+        value: HIDDEN.to_owned(),
+        problem: format!("must be tables, each begun by [[{name}]]"),
+    };
+    let tables = match file.remove(name) {
+        None => return Ok(Vec::new()),
+        Some(toml::Value::Array(tables)) => tables,
+        Some(_) => return Err(wrong()),
+    };
+    let table = |value| match value {
+        toml::Value::Table(table) => Ok(table),
+        _ => Err(wrong()),
+    };
+    tables.into_iter().map(table).collect()
 }
 
 fn read_file(named: Option<&Path>) -> Result<Option<FileValues>, ConfigError> {
@@ -459,11 +526,14 @@ fn read_file(named: Option<&Path>) -> Result<Option<FileValues>, ConfigError> {
                 problem: error.to_string().trim_end().replace('\n', "\n  "),
             })?;
     let mut values = BTreeMap::new();
-    let webhooks = notifications::tables(&mut table, &path)?;
+    let mut tables = BTreeMap::new();
+    for name in TABLES {
+        tables.insert(*name, take_tables(name, &mut table, &path)?);
+    }
     for (key, value) in table {
         let Some(known) = KEYS.iter().find(|known| known.name == key) else {
             let names = KEYS.iter().map(|known| known.name);
-            let names: Vec<&str> = names.chain([notifications::TABLES]).collect();
+            let names: Vec<&str> = names.chain(TABLES.iter().copied()).collect();
             return Err(ConfigError::UnknownKey {
                 path,
                 key,
@@ -496,7 +566,7 @@ fn read_file(named: Option<&Path>) -> Result<Option<FileValues>, ConfigError> {
     Ok(Some(FileValues {
         path,
         values,
-        webhooks,
+        tables,
     }))
 }
 

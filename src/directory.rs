@@ -6,6 +6,8 @@
 //! of times.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,9 @@ use plan::PlanIntent;
 pub(crate) use write::{Planned, Planning, Precondition, WRITE_TRIES_MAX, WriteHeader, Written};
 
 pub use watch::{ChangeWatch, WatchEvent};
+
+/// Accounts whose heads are asked for in one query.
+const HEADS_AT_ONCE: usize = 1_000;
 
 /// How long an idempotency key is remembered (`api.md`: 24 h).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -222,6 +227,25 @@ impl Directory {
         limit: u32,
     ) -> Result<Vec<AccountSummary>, DirectoryError> {
         Ok(self.store.accounts(after, limit).await?)
+    }
+
+    /// Those of some accounts that exist, as [`Directory::accounts`] lists all of them.
+    pub async fn accounts_of(
+        &self,
+        accounts: &BTreeSet<Id>,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccountSummary>, DirectoryError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = accounts.range::<Id, _>((from, Bound::Unbounded)).peekable();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        while rest.peek().is_some() && found.len() < limit {
+            let some: Vec<Id> = rest.by_ref().take(HEADS_AT_ONCE).cloned().collect();
+            found.extend(self.store.heads(&some).await?);
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     /// The whole account at one revision, attributes included, in chunks.

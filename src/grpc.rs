@@ -1,6 +1,8 @@
 //! The gRPC face: `api.md` over the use cases, thin.
 
 pub mod access_request;
+pub mod admission;
+pub mod authenticate;
 pub mod chunks;
 pub mod codec;
 pub mod convert;
@@ -8,6 +10,7 @@ pub mod decision;
 pub mod directory;
 pub mod health;
 pub mod idempotency;
+pub mod methods;
 pub mod packed;
 pub mod page_token;
 pub mod reading;

@@ -1,5 +1,6 @@
 pub mod access_requests;
 pub mod app;
+pub mod authentication;
 pub mod authz;
 pub mod callers;
 pub mod cli;

@@ -47,6 +47,7 @@ mod rows;
 mod snapshots;
 pub mod sqlite;
 mod tables;
+pub mod tokens;
 
 /// A random value that tells two histories with the same revision number apart.
 pub type Nonce = [u8; 8];

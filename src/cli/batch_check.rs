@@ -10,7 +10,7 @@ use crate::authz::model::Id;
 use crate::grpc::wire;
 
 use super::answer::{Answer, WireAnswer};
-use super::connection::{self, ServerArgs};
+use super::connection::{self, Link, ServerArgs};
 use super::error::{CliError, Exit};
 use super::output::{self, Format, FormatArgs, Output};
 use super::question::ReadArgs;
@@ -108,7 +108,7 @@ fn name_of(file: &Path) -> String {
     }
 }
 
-type Client = wire::decision_service_client::DecisionServiceClient<tonic::transport::Channel>;
+type Client = wire::decision_service_client::DecisionServiceClient<Link>;
 
 /// Asks all items at one revision. What does not fit one request is asked in several, the later
 /// ones at least as fresh as the first; where the account changed in between, all is asked again.

@@ -4,13 +4,11 @@
 
 use std::time::Duration;
 
-use tonic::transport::Channel;
-
 use crate::authz::model::Id;
 use crate::grpc::wire;
 use crate::grpc::wire::decision_service_client::DecisionServiceClient;
 
-use super::connection::{self, parse_server};
+use super::connection::{self, Link, parse_server};
 use super::error::{CliError, Exit};
 use super::output::{self, Format, FormatArgs, Output};
 use super::question::TypeAction;
@@ -39,7 +37,7 @@ const EXAMPLES: &str = "Examples:
 Without --server an account is made from the seed in a database of its own, which is removed at the
 end. Measure with a release build on an idle machine.";
 
-type Client = DecisionServiceClient<Channel>;
+type Client = DecisionServiceClient<Link>;
 
 /// Items of one measured batch.
 const BATCH_ITEMS: usize = 100;

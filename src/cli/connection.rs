@@ -1,11 +1,15 @@
 //! The way to a server: where it is, how long to wait for it, and what its errors mean here.
 
 use std::error::Error as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::authz::model::Timestamp;
@@ -19,6 +23,9 @@ use super::question::ReadArgs;
 
 /// Where a server listens that was started without configuration.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
+
+const TOKEN_VARIABLE: &str = "AMBIT_TOKEN";
+const TOKEN_FILE_VARIABLE: &str = "AMBIT_TOKEN_FILE";
 
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +48,38 @@ pub struct ServerArgs {
         value_parser = parse_server
     )]
     pub server: String,
+    /// File that holds the token to present; AMBIT_TOKEN may hold the token itself
+    #[arg(long, value_name = "FILE", env = "AMBIT_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// A connection that presents what the command has to present.
+pub type Link = InterceptedService<Channel, Credential>;
+
+/// What is presented with each call; hidden wherever it might show.
+#[derive(Debug, Clone)]
+pub struct Credential(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Credential {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Credential {
+    fn bearer(token: &str) -> Result<Self, CliError> {
+        // Without the token in the complaint.
+        let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| {
+            CliError::usage("the token has characters that no token has; see where it comes from")
+        })?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
 }
 
 /// A server's address as a URL; `http://` may be left out.
@@ -63,6 +102,52 @@ pub fn parse_server(text: &str) -> Result<String, String> {
 }
 
 impl ServerArgs {
+    /// A server by its address, asked with the token of the environment.
+    pub fn at(server: String) -> Self {
+        Self {
+            server,
+            token_file: std::env::var_os(TOKEN_FILE_VARIABLE)
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
+        }
+    }
+
+    /// What there is to present, from the file or the environment; empty is as good as none.
+    fn credential(&self) -> Result<Credential, CliError> {
+        let file = self
+            .token_file
+            .as_ref()
+            .filter(|path| !path.as_os_str().is_empty());
+        let variable = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
+        match (file, variable.trim()) {
+            (None, "") => Ok(Credential(None)),
+            (None, token) => Credential::bearer(token),
+            (Some(path), "") => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    CliError::usage(format!(
+                        "the file of the token, {}: {error}",
+                        path.display()
+                    ))
+                })?;
+                match text.trim() {
+                    "" => Err(CliError::usage(format!(
+                        "the file of the token, {}, is empty",
+                        path.display()
+                    ))),
+                    token => Credential::bearer(token),
+                }
+            }
+            (Some(_), _) => Err(CliError::usage(
+                "--token-file and AMBIT_TOKEN both hold a token; leave one of them out",
+            )),
+        }
+    }
+
+    async fn link(&self) -> Result<Link, CliError> {
+        let credential = self.credential()?;
+        Ok(InterceptedService::new(self.channel().await?, credential))
+    }
+
     pub async fn channel(&self) -> Result<Channel, CliError> {
         let endpoint = Endpoint::from_shared(self.server.clone())
             .map_err(|error| CliError::usage(format!("--server `{}`: {error}", self.server)))?
@@ -81,18 +166,18 @@ impl ServerArgs {
         })
     }
 
-    pub async fn decisions(&self) -> Result<DecisionServiceClient<Channel>, CliError> {
-        let client = DecisionServiceClient::new(self.channel().await?);
+    pub async fn decisions(&self) -> Result<DecisionServiceClient<Link>, CliError> {
+        let client = DecisionServiceClient::new(self.link().await?);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    pub async fn access_requests(&self) -> Result<AccessRequestServiceClient<Channel>, CliError> {
-        let client = AccessRequestServiceClient::new(self.channel().await?);
+    pub async fn access_requests(&self) -> Result<AccessRequestServiceClient<Link>, CliError> {
+        let client = AccessRequestServiceClient::new(self.link().await?);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    pub async fn directory(&self) -> Result<DirectoryServiceClient<Channel>, CliError> {
-        let client = DirectoryServiceClient::new(self.channel().await?);
+    pub async fn directory(&self) -> Result<DirectoryServiceClient<Link>, CliError> {
+        let client = DirectoryServiceClient::new(self.link().await?);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use prost::Message;
 use tokio_stream::iter;
 use tonic::Code;
-use tonic::transport::Channel;
 
 use crate::app::DirectStore;
 use crate::authz::change::{self, Change, ChangeLine};
@@ -20,7 +19,7 @@ use crate::grpc::wire;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
 use crate::revision::RevisionToken;
 
-use super::connection::{self, ServerArgs};
+use super::connection::{self, Link, ServerArgs};
 use super::error::CliError;
 
 /// Bytes of changes in one message: below the 4 MiB that a server takes, with room for the last.
@@ -43,7 +42,7 @@ pub struct DestinationArgs {
 }
 
 pub enum Destination {
-    Server(DirectoryServiceClient<Channel>),
+    Server(DirectoryServiceClient<Link>),
     Store(DirectStore),
 }
 
@@ -161,7 +160,7 @@ impl Destination {
 }
 
 async fn read_server(
-    client: &mut DirectoryServiceClient<Channel>,
+    client: &mut DirectoryServiceClient<Link>,
     account: &Id,
 ) -> Result<Option<Present>, CliError> {
     let request = wire::ExportAccountRequest {
@@ -246,7 +245,7 @@ fn without_empty_attributes(entity: Entity) -> Entity {
 }
 
 async fn write_server(
-    client: &mut DirectoryServiceClient<Channel>,
+    client: &mut DirectoryServiceClient<Link>,
     account: &Id,
     changes: &[Change],
     expected: Option<&str>,

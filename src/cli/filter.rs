@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::authz::model::Id;
 use crate::grpc::wire;
 
-use super::connection::{self, ServerArgs};
+use super::connection::{self, Link, ServerArgs};
 use super::error::{CliError, Exit};
 use super::list::IdPrinter;
 use super::output::{self, FormatArgs, Output};
@@ -106,7 +106,7 @@ async fn send_ids(
 }
 
 async fn print_answers(
-    client: &mut wire::decision_service_client::DecisionServiceClient<tonic::transport::Channel>,
+    client: &mut wire::decision_service_client::DecisionServiceClient<Link>,
     messages: mpsc::Receiver<wire::FilterAccessibleStreamRequest>,
     arguments: &Arguments,
     output: &mut Output,

@@ -9,7 +9,7 @@ use super::error::{CliError, Exit};
 use super::output::Output;
 
 mod asking;
-mod duration;
+pub mod duration;
 mod linking;
 mod reading;
 mod resolution;

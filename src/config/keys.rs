@@ -75,7 +75,23 @@ pub const KEYS: &[Key] = &[
         Form::Switch,
         "insecure",
         "false",
-        "Serve without authentication on addresses other than loopback",
+        "Serve without authentication, or without TLS, on addresses other than loopback",
+    ),
+    key(
+        "authentication",
+        "auto",
+        "required, none, or auto: required as soon as a way to know callers is configured",
+    ),
+    key(
+        "tokens_file",
+        "",
+        "File of bearer tokens as hashes, beside those in the database; read again when it changes",
+    ),
+    of_form(
+        Form::Switch,
+        "plaintext",
+        "false",
+        "Take credentials without TLS on addresses other than loopback, where a mesh or a proxy encrypts",
     ),
     key(
         "console_url",

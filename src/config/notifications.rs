@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use super::{ConfigError, HIDDEN, Layers, Origin, Source};
+use super::{ConfigError, HIDDEN, Layers, Origin};
 use crate::authz::model::{Id, worded};
 
 /// The key of the file that holds tables.
@@ -139,28 +139,6 @@ worded! {
     Language { English = "en", German = "de" }
 }
 
-/// Takes the tables out of a file, whose other keys are plain values.
-pub(super) fn tables(file: &mut toml::Table, path: &Path) -> Result<Vec<toml::Table>, ConfigError> {
-    let wrong = || ConfigError::Value {
-        origin: Origin {
-            key: TABLES,
-            source: Source::File(path.to_owned()),
-        },
-        value: HIDDEN.to_owned(),
-        problem: "must be tables, each begun by [[webhooks]]".to_owned(),
-    };
-    let tables = match file.remove(TABLES) {
-        None => return Ok(Vec::new()),
-        Some(toml::Value::Array(tables)) => tables,
-        Some(_) => return Err(wrong()),
-    };
-    let table = |value| match value {
-        toml::Value::Table(table) => Ok(table),
-        _ => Err(wrong()),
-    };
-    tables.into_iter().map(table).collect()
-}
-
 impl Layers<'_> {
     pub(super) fn notifications(&self) -> Result<NotificationSettings, ConfigError> {
         let networks = self.networks()?;
@@ -169,7 +147,7 @@ impl Layers<'_> {
             .into_iter()
             .collect();
         if let Some(file) = &self.file {
-            for table in &file.webhooks {
+            for table in file.tables(TABLES) {
                 let webhook = webhook_of(table, &file.path, !networks.is_empty())?;
                 if webhooks.iter().any(|other| other.name == webhook.name) {
                     return Err(ConfigError::Webhook {
@@ -189,13 +167,6 @@ impl Layers<'_> {
             webhook_authorities: self.webhook_authorities()?,
             mail: self.mail()?,
         })
-    }
-
-    /// The value of a key; `None` where it is empty, which is how an orchestrator says so.
-    fn text(&self, key: &'static str) -> Option<(Origin, String)> {
-        let (origin, value, _) = self.find(key);
-        let value = value.trim().to_owned();
-        (!value.is_empty()).then_some((origin, value))
     }
 
     /// A value that may be written in place or be the content of a file.

@@ -3,6 +3,7 @@
 use prost::Message;
 use tonic::{Request, Response, Status};
 
+use super::admission::Admission;
 use super::chunks::Chunks;
 use super::convert::{self, Path};
 use super::directory::{page_size, up_to_page_bytes};
@@ -50,6 +51,7 @@ impl AccessRequestHandlers {
 
     async fn file(
         &self,
+        admission: &Admission,
         request: wire::FileAccessRequestRequest,
     ) -> Result<wire::FileAccessRequestResponse, Failure> {
         let unkeyed = wire::FileAccessRequestRequest {
@@ -62,7 +64,7 @@ impl AccessRequestHandlers {
             idempotency_key: &request.idempotency_key,
             expected_revision: &request.expected_revision,
         };
-        let write = mutation.write(&unkeyed)?;
+        let write = mutation.write(admission, &unkeyed)?;
         let account = write.account.clone();
         let wish = Wish {
             user: convert::id(&request.user_id, "user_id")?,
@@ -85,9 +87,10 @@ impl AccessRequestHandlers {
 
     async fn get(
         &self,
+        admission: &Admission,
         request: &wire::GetAccessRequestRequest,
     ) -> Result<wire::GetAccessRequestResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let id = convert::id(&request.access_request_id, "access_request_id")?;
         let (found, head) = self.requests.get(&account, &id).await?;
         Ok(wire::GetAccessRequestResponse {
@@ -98,9 +101,10 @@ impl AccessRequestHandlers {
 
     async fn list(
         &self,
+        admission: &Admission,
         request: &wire::ListAccessRequestsRequest,
     ) -> Result<wire::ListAccessRequestsResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let states = Path::root("states");
         let states = request
             .states
@@ -154,9 +158,10 @@ impl AccessRequestHandlers {
 
     async fn suggest(
         &self,
+        admission: &Admission,
         request: &wire::SuggestResolutionsRequest,
     ) -> Result<wire::SuggestResolutionsResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let id = convert::id(&request.access_request_id, "access_request_id")?;
         let approver = convert::optional_id(&request.approver_user_id, "approver_user_id")?;
         let expires_at = expires_at(request.expires_at.as_ref())?;
@@ -176,6 +181,7 @@ impl AccessRequestHandlers {
 
     async fn approve(
         &self,
+        admission: &Admission,
         request: wire::ApproveAccessRequestRequest,
     ) -> Result<wire::ApproveAccessRequestResponse, Failure> {
         let unkeyed = wire::ApproveAccessRequestRequest {
@@ -188,7 +194,7 @@ impl AccessRequestHandlers {
             idempotency_key: &request.idempotency_key,
             expected_revision: &request.expected_revision,
         };
-        let write = mutation.write(&unkeyed)?;
+        let write = mutation.write(admission, &unkeyed)?;
         let account = write.account.clone();
         let act = Act::Approve {
             approver: convert::id(&request.approver_user_id, "approver_user_id")?,
@@ -212,6 +218,7 @@ impl AccessRequestHandlers {
 
     async fn deny(
         &self,
+        admission: &Admission,
         request: wire::DenyAccessRequestRequest,
     ) -> Result<wire::DenyAccessRequestResponse, Failure> {
         let unkeyed = wire::DenyAccessRequestRequest {
@@ -224,7 +231,7 @@ impl AccessRequestHandlers {
             idempotency_key: &request.idempotency_key,
             expected_revision: &request.expected_revision,
         };
-        let write = mutation.write(&unkeyed)?;
+        let write = mutation.write(admission, &unkeyed)?;
         let account = write.account.clone();
         let act = Act::Deny {
             approver: convert::id(&request.approver_user_id, "approver_user_id")?,
@@ -241,6 +248,7 @@ impl AccessRequestHandlers {
 
     async fn cancel(
         &self,
+        admission: &Admission,
         request: wire::CancelAccessRequestRequest,
     ) -> Result<wire::CancelAccessRequestResponse, Failure> {
         let unkeyed = wire::CancelAccessRequestRequest {
@@ -253,7 +261,7 @@ impl AccessRequestHandlers {
             idempotency_key: &request.idempotency_key,
             expected_revision: &request.expected_revision,
         };
-        let write = mutation.write(&unkeyed)?;
+        let write = mutation.write(admission, &unkeyed)?;
         let account = write.account.clone();
         let act = Act::Cancel {
             user: convert::id(&request.user_id, "user_id")?,
@@ -269,6 +277,7 @@ impl AccessRequestHandlers {
 
     async fn revoke(
         &self,
+        admission: &Admission,
         request: wire::RevokeAccessRequestRequest,
     ) -> Result<wire::RevokeAccessRequestResponse, Failure> {
         let unkeyed = wire::RevokeAccessRequestRequest {
@@ -281,7 +290,7 @@ impl AccessRequestHandlers {
             idempotency_key: &request.idempotency_key,
             expected_revision: &request.expected_revision,
         };
-        let write = mutation.write(&unkeyed)?;
+        let write = mutation.write(admission, &unkeyed)?;
         let account = write.account.clone();
         let act = Act::Revoke {
             approver: convert::id(&request.approver_user_id, "approver_user_id")?,
@@ -298,9 +307,10 @@ impl AccessRequestHandlers {
 
     async fn link(
         &self,
+        admission: &Admission,
         request: &wire::CreateRequestLinkRequest,
     ) -> Result<wire::CreateRequestLinkResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let id = convert::id(&request.access_request_id, "access_request_id")?;
         let approver = convert::id(&request.approver_user_id, "approver_user_id")?;
         let link = self.requests.link(&account, &id, &approver).await?;
@@ -312,9 +322,10 @@ impl AccessRequestHandlers {
 
     async fn events(
         &self,
+        admission: &Admission,
         request: &wire::ListAccessRequestEventsRequest,
     ) -> Result<wire::ListAccessRequestEventsResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let id = convert::id(&request.access_request_id, "access_request_id")?;
         let (events, head) = self.requests.events(&account, &id).await?;
         Ok(wire::ListAccessRequestEventsResponse {
@@ -356,9 +367,13 @@ impl AccessRequestHandlers {
 }
 
 impl Mutation<'_> {
-    fn write(&self, unkeyed: &impl Message) -> Result<RequestWrite, Failure> {
+    fn write(
+        &self,
+        admission: &Admission,
+        unkeyed: &impl Message,
+    ) -> Result<RequestWrite, Failure> {
         Ok(RequestWrite {
-            account: convert::id(self.account_id, "account_id")?,
+            account: Id::clone(&*admission.account(self.account_id)?),
             expected: revision_token(self.expected_revision, EXPECTED)?,
             idempotency: idempotency_of(self.rpc, self.idempotency_key, unkeyed)?,
         })
@@ -426,56 +441,80 @@ impl wire::access_request_service_server::AccessRequestService for AccessRequest
         &self,
         request: Request<wire::FileAccessRequestRequest>,
     ) -> Result<Response<wire::FileAccessRequestResponse>, Status> {
-        Ok(Response::new(self.file(request.into_inner()).await?))
+        Ok(Response::new(
+            self.file(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn get_access_request(
         &self,
         request: Request<wire::GetAccessRequestRequest>,
     ) -> Result<Response<wire::GetAccessRequestResponse>, Status> {
-        Ok(Response::new(self.get(request.get_ref()).await?))
+        Ok(Response::new(
+            self.get(&Admission::of(request.extensions())?, request.get_ref())
+                .await?,
+        ))
     }
 
     async fn list_access_requests(
         &self,
         request: Request<wire::ListAccessRequestsRequest>,
     ) -> Result<Response<wire::ListAccessRequestsResponse>, Status> {
-        Ok(Response::new(self.list(request.get_ref()).await?))
+        Ok(Response::new(
+            self.list(&Admission::of(request.extensions())?, request.get_ref())
+                .await?,
+        ))
     }
 
     async fn suggest_resolutions(
         &self,
         request: Request<wire::SuggestResolutionsRequest>,
     ) -> Result<Response<wire::SuggestResolutionsResponse>, Status> {
-        Ok(Response::new(self.suggest(request.get_ref()).await?))
+        Ok(Response::new(
+            self.suggest(&Admission::of(request.extensions())?, request.get_ref())
+                .await?,
+        ))
     }
 
     async fn approve_access_request(
         &self,
         request: Request<wire::ApproveAccessRequestRequest>,
     ) -> Result<Response<wire::ApproveAccessRequestResponse>, Status> {
-        Ok(Response::new(self.approve(request.into_inner()).await?))
+        Ok(Response::new(
+            self.approve(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn deny_access_request(
         &self,
         request: Request<wire::DenyAccessRequestRequest>,
     ) -> Result<Response<wire::DenyAccessRequestResponse>, Status> {
-        Ok(Response::new(self.deny(request.into_inner()).await?))
+        Ok(Response::new(
+            self.deny(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn cancel_access_request(
         &self,
         request: Request<wire::CancelAccessRequestRequest>,
     ) -> Result<Response<wire::CancelAccessRequestResponse>, Status> {
-        Ok(Response::new(self.cancel(request.into_inner()).await?))
+        Ok(Response::new(
+            self.cancel(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn revoke_access_request(
         &self,
         request: Request<wire::RevokeAccessRequestRequest>,
     ) -> Result<Response<wire::RevokeAccessRequestResponse>, Status> {
-        Ok(Response::new(self.revoke(request.into_inner()).await?))
+        Ok(Response::new(
+            self.revoke(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
     }
 
     type WatchAccessRequestsStream = Chunks<wire::WatchAccessRequestsResponse>;
@@ -484,34 +523,49 @@ impl wire::access_request_service_server::AccessRequestService for AccessRequest
         &self,
         request: Request<wire::WatchAccessRequestsRequest>,
     ) -> Result<Response<Self::WatchAccessRequestsStream>, Status> {
-        Ok(Response::new(self.watch(request.into_inner()).await?))
+        Ok(Response::new(
+            self.watch(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn create_request_link(
         &self,
         request: Request<wire::CreateRequestLinkRequest>,
     ) -> Result<Response<wire::CreateRequestLinkResponse>, Status> {
-        Ok(Response::new(self.link(request.get_ref()).await?))
+        Ok(Response::new(
+            self.link(&Admission::of(request.extensions())?, request.get_ref())
+                .await?,
+        ))
     }
 
     async fn list_access_request_events(
         &self,
         request: Request<wire::ListAccessRequestEventsRequest>,
     ) -> Result<Response<wire::ListAccessRequestEventsResponse>, Status> {
-        Ok(Response::new(self.events(request.get_ref()).await?))
+        Ok(Response::new(
+            self.events(&Admission::of(request.extensions())?, request.get_ref())
+                .await?,
+        ))
     }
 
     async fn list_notifications(
         &self,
         request: Request<wire::ListNotificationsRequest>,
     ) -> Result<Response<wire::ListNotificationsResponse>, Status> {
-        Ok(Response::new(self.notifications(request.get_ref()).await?))
+        Ok(Response::new(
+            self.notifications(&Admission::of(request.extensions())?, request.get_ref())
+                .await?,
+        ))
     }
 
     async fn replay_notification(
         &self,
         request: Request<wire::ReplayNotificationRequest>,
     ) -> Result<Response<wire::ReplayNotificationResponse>, Status> {
-        Ok(Response::new(self.replay(request.into_inner()).await?))
+        Ok(Response::new(
+            self.replay(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
     }
 }

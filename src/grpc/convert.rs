@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use super::status::Failure;
+use super::admission::AdmittedAccount;
+use super::status::{Failure, Reason};
 use super::wire;
 use crate::authz::decision::{
     Decision, DescribedAssignment, Effect, Presentation, Requestable, ResourceFacts, Target,
@@ -204,10 +205,19 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// `parent` is the message that holds the fields `resource_id` and `resource_facts`.
     pub fn new(
+        account: &AdmittedAccount,
         resource_id: &'a str,
         facts: Option<&wire::ResourceFacts>,
         parent: &Path<'_>,
     ) -> Result<Self, Failure> {
+        if facts.is_some() && !account.may_state_facts() {
+            // Whoever says what a resource looks like can open a wall.
+            return Err(Failure::field(
+                Reason::RoleMissing,
+                parent.field("resource_facts"),
+                "facts about a resource need the role `admin`, which the caller does not have",
+            ));
+        }
         if resource_id.is_empty() {
             if facts.is_some() {
                 return Err(Failure::invalid(
@@ -463,7 +473,8 @@ mod tests {
             (Some(false), &[], false),
         ] {
             let facts = facts(partitioned, teams);
-            let asked = Asked::new("c1", Some(&facts), &REQUEST).unwrap();
+            let account = AdmittedAccount::for_tests("acme", true);
+            let asked = Asked::new(&account, "c1", Some(&facts), &REQUEST).unwrap();
             let Target::Described("c1", read) = asked.target() else {
                 panic!("the facts are lost: {asked:?}");
             };
@@ -472,20 +483,33 @@ mod tests {
     }
 
     #[test]
+    fn facts_are_for_admins_alone() {
+        let account = AdmittedAccount::for_tests("acme", false);
+        let facts = facts(None, &[]);
+        for id in ["c1", ""] {
+            let failure = Asked::new(&account, id, Some(&facts), &REQUEST).unwrap_err();
+            assert_eq!(failure.reason, Reason::RoleMissing);
+            assert_eq!(failure.field.as_deref(), Some("resource_facts"));
+        }
+        assert!(Asked::new(&account, "c1", None, &REQUEST).is_ok());
+    }
+
+    #[test]
     fn contradictory_and_nameless_facts_are_refused_by_their_field() {
+        let account = AdmittedAccount::for_tests("acme", true);
         let open = facts(Some(false), &["de"]);
         assert_eq!(
-            field(Asked::new("c1", Some(&open), &REQUEST)),
+            field(Asked::new(&account, "c1", Some(&open), &REQUEST)),
             "resource_facts.partitioned"
         );
         let plain = facts(None, &[]);
         assert_eq!(
-            field(Asked::new("", Some(&plain), &REQUEST)),
+            field(Asked::new(&account, "", Some(&plain), &REQUEST)),
             "resource_facts"
         );
         let wrong = facts(None, &["de", "a\nb"]);
         assert_eq!(
-            field(Asked::new("c1", Some(&wrong), &REQUEST)),
+            field(Asked::new(&account, "c1", Some(&wrong), &REQUEST)),
             "resource_facts.assigned_to[1].principal.team_id"
         );
     }

@@ -1,10 +1,14 @@
 //! `DecisionService`: questions in, answers out. All of them ask the one access set of the core, at
 //! one snapshot a call.
 
+mod pending;
+
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status, Streaming};
 
+use self::pending::pending_request;
+use super::admission::{Admission, AdmittedAccount};
 use super::chunks::{CHUNK_BYTES, Chunks, chunks};
 use super::convert::{self, Asked, Path};
 use super::packed::PackedIds;
@@ -12,11 +16,10 @@ use super::page_token::Binding;
 use super::reading::Reading;
 use super::status::{Failure, Reason, with_reason};
 use super::wire;
-use crate::authz::access_request::{RequestTarget, canonical};
 use crate::authz::access_set::{AccessSet, Narrowing, actions_allowed, check, users_with_access};
-use crate::authz::decision::{Decision, Requestable, Target};
+use crate::authz::decision::{Decision, Target};
 use crate::authz::explain::explain;
-use crate::authz::model::{ID_BYTES_MAX, Id, Timestamp};
+use crate::authz::model::{ID_BYTES_MAX, Timestamp};
 use crate::graph_cache::{ReadGraph, off_worker};
 
 /// Most items of a batch (`api.md`).
@@ -49,12 +52,17 @@ impl DecisionHandlers {
         Self { reading }
     }
 
-    async fn check(&self, request: &wire::CheckRequest) -> Result<wire::CheckResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+    async fn check(
+        &self,
+        admission: &Admission,
+        request: &wire::CheckRequest,
+    ) -> Result<wire::CheckResponse, Failure> {
+        let account = admission.account(&request.account_id)?;
         let user = convert::id_text(&request.user_id, "user_id")?;
         let action = convert::id_text(&request.action, "action")?;
         let resource_type = convert::id_text(&request.resource_type, "resource_type")?;
         let asked = Asked::new(
+            &account,
             &request.resource_id,
             request.resource_facts.as_ref(),
             &REQUEST,
@@ -87,9 +95,10 @@ impl DecisionHandlers {
 
     async fn batch_check(
         &self,
+        admission: &Admission,
         request: wire::BatchCheckRequest,
     ) -> Result<wire::BatchCheckResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let items = request.items.len();
         if items > BATCH_ITEMS_MAX {
             return Err(Failure::field(
@@ -110,7 +119,7 @@ impl DecisionHandlers {
             request
                 .items
                 .iter()
-                .map(|item| convert::batch_result(decide_item(&read, item, at)))
+                .map(|item| convert::batch_result(decide_item(&account, &read, item, at)))
                 .collect()
         })
         .await?;
@@ -119,9 +128,10 @@ impl DecisionHandlers {
 
     async fn list_accessible(
         &self,
+        admission: &Admission,
         request: wire::ListAccessibleRequest,
     ) -> Result<Chunks<wire::ListAccessibleResponse>, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let mut question = Question::new(
             &request.user_id,
             &request.action,
@@ -188,9 +198,10 @@ impl DecisionHandlers {
 
     async fn filter_accessible(
         &self,
+        admission: &Admission,
         request: wire::FilterAccessibleRequest,
     ) -> Result<wire::FilterAccessibleResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let at = self.reading.at(request.at.as_ref())?;
         let question = Question::new(
             &request.user_id,
@@ -211,12 +222,13 @@ impl DecisionHandlers {
     /// Answers message by message until the caller ends its stream.
     async fn filter_stream(
         &self,
+        admission: &Admission,
         mut messages: Streaming<wire::FilterAccessibleStreamRequest>,
         sender: super::chunks::ChunkSender<wire::FilterAccessibleStreamResponse>,
     ) -> Result<(), Status> {
         // An empty stream has no header either, and is told what is missing.
         let header = next_message(&mut messages).await?.unwrap_or_default();
-        let account = convert::id(&header.account_id, "account_id")?;
+        let account = admission.account(&header.account_id)?;
         let at = self.reading.at(header.at.as_ref())?;
         let question = Question::new(&header.user_id, &header.action, &header.resource_type, at)?;
         let read = self
@@ -241,12 +253,14 @@ impl DecisionHandlers {
 
     async fn list_users_with_access(
         &self,
+        admission: &Admission,
         request: wire::ListUsersWithAccessRequest,
     ) -> Result<Chunks<wire::ListUsersWithAccessResponse>, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         convert::id_text(&request.action, "action")?;
         convert::id_text(&request.resource_type, "resource_type")?;
         Asked::new(
+            &account,
             &request.resource_id,
             request.resource_facts.as_ref(),
             &REQUEST,
@@ -259,6 +273,7 @@ impl DecisionHandlers {
         let revision = self.reading.revision(&account, read.head);
         let users = off_worker(move || {
             let asked = Asked::new(
+                &account,
                 &request.resource_id,
                 request.resource_facts.as_ref(),
                 &REQUEST,
@@ -295,12 +310,14 @@ impl DecisionHandlers {
 
     async fn list_actions(
         &self,
+        admission: &Admission,
         request: &wire::ListActionsRequest,
     ) -> Result<wire::ListActionsResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let user = convert::id_text(&request.user_id, "user_id")?;
         let resource_type = convert::id_text(&request.resource_type, "resource_type")?;
         let asked = Asked::new(
+            &account,
             &request.resource_id,
             request.resource_facts.as_ref(),
             &REQUEST,
@@ -323,13 +340,15 @@ impl DecisionHandlers {
 
     async fn explain(
         &self,
+        admission: &Admission,
         request: &wire::ExplainRequest,
     ) -> Result<wire::ExplainResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let user = convert::id_text(&request.user_id, "user_id")?;
         let action = convert::id_text(&request.action, "action")?;
         let resource_type = convert::id_text(&request.resource_type, "resource_type")?;
         let asked = Asked::new(
+            &account,
             &request.resource_id,
             request.resource_facts.as_ref(),
             &REQUEST,
@@ -385,6 +404,7 @@ impl Question {
 
 /// One item of a batch; what is wrong with it is its own failure.
 fn decide_item(
+    account: &AdmittedAccount,
     read: &ReadGraph,
     item: &wire::BatchCheckItem,
     at: Timestamp,
@@ -392,7 +412,12 @@ fn decide_item(
     let user = convert::id_text(&item.user_id, "user_id")?;
     let action = convert::id_text(&item.action, "action")?;
     let resource_type = convert::id_text(&item.resource_type, "resource_type")?;
-    let asked = Asked::new(&item.resource_id, item.resource_facts.as_ref(), &REQUEST)?;
+    let asked = Asked::new(
+        account,
+        &item.resource_id,
+        item.resource_facts.as_ref(),
+        &REQUEST,
+    )?;
     let at = match &item.at {
         Some(at) => convert::moment(at, "at")?,
         None => at,
@@ -402,40 +427,6 @@ fn decide_item(
         .map_err(|error| Failure::unknown_name(&error))?;
     let pending = pending_request(read, &decision, user, resource_type, action, target);
     Ok((decision, pending))
-}
-
-/// The user's pending request that would turn a denial: the one for just this, or where the tool as
-/// a whole is denied the one for that. Empty where there is none.
-fn pending_request(
-    read: &ReadGraph,
-    decision: &Decision,
-    user: &str,
-    resource_type: &str,
-    action: &str,
-    asked: Target<'_>,
-) -> String {
-    let graph = &read.graph;
-    if decision.is_allow() || graph.pending_requests_of(user).next().is_none() {
-        return String::new();
-    }
-    let resource_id = match (decision.requestable, asked) {
-        (Requestable::Tool, _) | (_, Target::Tool) => None,
-        (_, Target::Resource(id) | Target::Described(id, _)) => Id::parse(id).ok(),
-    };
-    let target = Id::parse(resource_type)
-        .and_then(|resource_type| {
-            Ok(RequestTarget {
-                resource_type,
-                action: Id::parse(action)?,
-                resource_id,
-            })
-        })
-        .ok()
-        .and_then(|target| canonical(graph, &target).ok());
-    target
-        .and_then(|target| graph.pending_request(user, &target))
-        .map(|request| request.id.to_string())
-        .unwrap_or_default()
 }
 
 /// Those of the ids that are accessible, in their order.
@@ -543,14 +534,20 @@ impl wire::decision_service_server::DecisionService for DecisionHandlers {
         &self,
         request: Request<wire::CheckRequest>,
     ) -> Result<Response<wire::CheckResponse>, Status> {
-        Ok(Response::new(self.check(request.get_ref()).await?))
+        Ok(Response::new(
+            self.check(&Admission::of(request.extensions())?, request.get_ref())
+                .await?,
+        ))
     }
 
     async fn batch_check(
         &self,
         request: Request<wire::BatchCheckRequest>,
     ) -> Result<Response<wire::BatchCheckResponse>, Status> {
-        Ok(Response::new(self.batch_check(request.into_inner()).await?))
+        Ok(Response::new(
+            self.batch_check(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
     }
 
     type ListAccessibleStream = Chunks<wire::ListAccessibleResponse>;
@@ -560,7 +557,8 @@ impl wire::decision_service_server::DecisionService for DecisionHandlers {
         request: Request<wire::ListAccessibleRequest>,
     ) -> Result<Response<Self::ListAccessibleStream>, Status> {
         Ok(Response::new(
-            self.list_accessible(request.into_inner()).await?,
+            self.list_accessible(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
         ))
     }
 
@@ -569,7 +567,8 @@ impl wire::decision_service_server::DecisionService for DecisionHandlers {
         request: Request<wire::FilterAccessibleRequest>,
     ) -> Result<Response<wire::FilterAccessibleResponse>, Status> {
         Ok(Response::new(
-            self.filter_accessible(request.into_inner()).await?,
+            self.filter_accessible(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
         ))
     }
 
@@ -580,9 +579,10 @@ impl wire::decision_service_server::DecisionService for DecisionHandlers {
         request: Request<Streaming<wire::FilterAccessibleStreamRequest>>,
     ) -> Result<Response<Self::FilterAccessibleStreamStream>, Status> {
         let handlers = self.clone();
+        let admission = Admission::of(request.extensions())?;
         let messages = request.into_inner();
         Ok(Response::new(chunks(move |sender| async move {
-            handlers.filter_stream(messages, sender).await
+            handlers.filter_stream(&admission, messages, sender).await
         })))
     }
 
@@ -593,7 +593,11 @@ impl wire::decision_service_server::DecisionService for DecisionHandlers {
         request: Request<wire::ListUsersWithAccessRequest>,
     ) -> Result<Response<Self::ListUsersWithAccessStream>, Status> {
         Ok(Response::new(
-            self.list_users_with_access(request.into_inner()).await?,
+            self.list_users_with_access(
+                &Admission::of(request.extensions())?,
+                request.into_inner(),
+            )
+            .await?,
         ))
     }
 
@@ -601,14 +605,20 @@ impl wire::decision_service_server::DecisionService for DecisionHandlers {
         &self,
         request: Request<wire::ListActionsRequest>,
     ) -> Result<Response<wire::ListActionsResponse>, Status> {
-        Ok(Response::new(self.list_actions(request.get_ref()).await?))
+        Ok(Response::new(
+            self.list_actions(&Admission::of(request.extensions())?, request.get_ref())
+                .await?,
+        ))
     }
 
     async fn explain(
         &self,
         request: Request<wire::ExplainRequest>,
     ) -> Result<Response<wire::ExplainResponse>, Status> {
-        Ok(Response::new(self.explain(request.get_ref()).await?))
+        Ok(Response::new(
+            self.explain(&Admission::of(request.extensions())?, request.get_ref())
+                .await?,
+        ))
     }
 }
 

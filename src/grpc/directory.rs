@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, Streaming};
 
+use super::admission::Admission;
 use super::chunks::Chunks;
 use super::convert;
 use super::page_token::{Binding, Place};
@@ -71,9 +72,10 @@ impl DirectoryHandlers {
 
     async fn get_account(
         &self,
+        admission: &Admission,
         request: wire::GetAccountRequest,
     ) -> Result<wire::GetAccountResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let read = self
             .reading
             .account(&account, request.consistency.as_ref())
@@ -86,10 +88,16 @@ impl DirectoryHandlers {
 
     async fn delete_account(
         &self,
+        admission: &Admission,
         request: wire::DeleteAccountRequest,
     ) -> Result<wire::DeleteAccountResponse, Failure> {
         const EXPECTED: &str = "expected_revision";
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = match admission.account(&request.account_id) {
+            Err(failure) if failure.reason == Reason::AccountNotFound && request.allow_missing => {
+                return Ok(wire::DeleteAccountResponse {});
+            }
+            account => account?,
+        };
         let expected = revision_token(&request.expected_revision, EXPECTED)?;
         match self.directory.delete_account(&account, expected).await {
             Ok(()) => {}
@@ -106,6 +114,7 @@ impl DirectoryHandlers {
 
     async fn list_accounts(
         &self,
+        admission: &Admission,
         request: wire::ListAccountsRequest,
     ) -> Result<wire::ListAccountsResponse, Failure> {
         let binding = Binding::new("ListAccounts", &[]);
@@ -113,7 +122,13 @@ impl DirectoryHandlers {
         let size = page_size(request.page_size);
         let limit = u32::try_from(size + 1).unwrap_or(u32::MAX);
         let after = place.as_ref().map(Place::id).transpose()?;
-        let mut summaries = self.directory.accounts(after.as_ref(), limit).await?;
+        let mut summaries = match admission.listed() {
+            None => self.directory.accounts(after.as_ref(), limit).await?,
+            Some(accounts) => {
+                let asked = self.directory.accounts_of(accounts, after.as_ref(), limit);
+                asked.await?
+            }
+        };
         let more = summaries.len() > size;
         summaries.truncate(size);
         let next_page_token = match summaries.last() {
@@ -136,9 +151,10 @@ impl DirectoryHandlers {
 
     async fn get_user(
         &self,
+        admission: &Admission,
         request: wire::GetUserRequest,
     ) -> Result<wire::GetUserResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let user = convert::id_text(&request.user_id, "user_id")?;
         let read = self
             .reading
@@ -159,9 +175,10 @@ impl DirectoryHandlers {
 
     async fn get_resource(
         &self,
+        admission: &Admission,
         request: wire::GetResourceRequest,
     ) -> Result<wire::GetResourceResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let key = ResourceKey {
             resource_type: convert::id(&request.resource_type, "resource_type")?,
             id: convert::id(&request.resource_id, "resource_id")?,
@@ -192,9 +209,10 @@ impl DirectoryHandlers {
 
     async fn list_resources(
         &self,
+        admission: &Admission,
         request: wire::ListResourcesRequest,
     ) -> Result<wire::ListResourcesResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let resource_type = convert::id(&request.resource_type, "resource_type")?;
         let binding = Binding::new(
             "ListResources",
@@ -248,10 +266,11 @@ impl DirectoryHandlers {
     /// A page of what the graph holds in id byte order.
     async fn list<T: prost::Message>(
         &self,
+        admission: &Admission,
         request: ListRequest<'_>,
         collect: impl FnOnce(&AccountGraph, &mut Paging<'_, T>) + Send,
     ) -> Result<Page<T>, Failure> {
-        let account = convert::id(request.account_id, "account_id")?;
+        let account = admission.account(request.account_id)?;
         let binding = Binding::new(request.rpc, &[request.account_id]);
         let place = self.reading.place(&binding, request.page_token)?;
         let read: Arc<ReadGraph> = self
@@ -349,7 +368,8 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         request: Request<wire::CreateAccountRequest>,
     ) -> Result<Response<wire::CreateAccountResponse>, Status> {
         Ok(Response::new(
-            self.create_account(request.into_inner()).await?,
+            self.create_account(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
         ))
     }
 
@@ -357,7 +377,10 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<wire::GetAccountRequest>,
     ) -> Result<Response<wire::GetAccountResponse>, Status> {
-        Ok(Response::new(self.get_account(request.into_inner()).await?))
+        Ok(Response::new(
+            self.get_account(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn delete_account(
@@ -365,7 +388,8 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         request: Request<wire::DeleteAccountRequest>,
     ) -> Result<Response<wire::DeleteAccountResponse>, Status> {
         Ok(Response::new(
-            self.delete_account(request.into_inner()).await?,
+            self.delete_account(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
         ))
     }
 
@@ -374,7 +398,8 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         request: Request<wire::ListAccountsRequest>,
     ) -> Result<Response<wire::ListAccountsResponse>, Status> {
         Ok(Response::new(
-            self.list_accounts(request.into_inner()).await?,
+            self.list_accounts(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
         ))
     }
 
@@ -383,7 +408,8 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         request: Request<Streaming<wire::ApplyChangesRequest>>,
     ) -> Result<Response<wire::ApplyChangesResponse>, Status> {
         Ok(Response::new(
-            self.apply_changes(request.into_inner()).await?,
+            self.apply_changes(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
         ))
     }
 
@@ -393,7 +419,10 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<Streaming<wire::ImportResourcesRequest>>,
     ) -> Result<Response<Self::ImportResourcesStream>, Status> {
-        Ok(Response::new(self.import_resources(request.into_inner())))
+        Ok(Response::new(self.import_resources(
+            Admission::of(request.extensions())?,
+            request.into_inner(),
+        )))
     }
 
     type ExportAccountStream = Chunks<wire::ExportAccountResponse>;
@@ -403,7 +432,8 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         request: Request<wire::ExportAccountRequest>,
     ) -> Result<Response<Self::ExportAccountStream>, Status> {
         Ok(Response::new(
-            self.export_account(request.into_inner()).await?,
+            self.export_account(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
         ))
     }
 
@@ -411,6 +441,7 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<wire::ListTeamsRequest>,
     ) -> Result<Response<wire::ListTeamsResponse>, Status> {
+        let admission = Admission::of(request.extensions())?;
         let request = request.get_ref();
         let asked = ListRequest {
             rpc: "ListTeams",
@@ -420,7 +451,7 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
             consistency: request.consistency.as_ref(),
         };
         let page = self
-            .list(asked, |graph, page| {
+            .list(&admission, asked, |graph, page| {
                 page.collect(graph.teams(), |entity| &entity.id, convert::team_to_wire);
             })
             .await?;
@@ -435,6 +466,7 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<wire::ListUsersRequest>,
     ) -> Result<Response<wire::ListUsersResponse>, Status> {
+        let admission = Admission::of(request.extensions())?;
         let request = request.get_ref();
         let asked = ListRequest {
             rpc: "ListUsers",
@@ -444,7 +476,7 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
             consistency: request.consistency.as_ref(),
         };
         let page = self
-            .list(asked, |graph, page| {
+            .list(&admission, asked, |graph, page| {
                 page.collect(graph.users(), |entity| &entity.id, convert::user_to_wire);
             })
             .await?;
@@ -459,7 +491,10 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<wire::GetUserRequest>,
     ) -> Result<Response<wire::GetUserResponse>, Status> {
-        Ok(Response::new(self.get_user(request.into_inner()).await?))
+        Ok(Response::new(
+            self.get_user(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn list_resources(
@@ -467,7 +502,8 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         request: Request<wire::ListResourcesRequest>,
     ) -> Result<Response<wire::ListResourcesResponse>, Status> {
         Ok(Response::new(
-            self.list_resources(request.into_inner()).await?,
+            self.list_resources(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
         ))
     }
 
@@ -476,7 +512,8 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         request: Request<wire::GetResourceRequest>,
     ) -> Result<Response<wire::GetResourceResponse>, Status> {
         Ok(Response::new(
-            self.get_resource(request.into_inner()).await?,
+            self.get_resource(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
         ))
     }
 
@@ -484,6 +521,7 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<wire::ListPermissionSetsRequest>,
     ) -> Result<Response<wire::ListPermissionSetsResponse>, Status> {
+        let admission = Admission::of(request.extensions())?;
         let request = request.get_ref();
         let asked = ListRequest {
             rpc: "ListPermissionSets",
@@ -493,7 +531,7 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
             consistency: request.consistency.as_ref(),
         };
         let page = self
-            .list(asked, |graph, page| {
+            .list(&admission, asked, |graph, page| {
                 page.collect(
                     graph.permission_sets(),
                     |entity| &entity.id,
@@ -512,6 +550,7 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<wire::ListAccessGroupsRequest>,
     ) -> Result<Response<wire::ListAccessGroupsResponse>, Status> {
+        let admission = Admission::of(request.extensions())?;
         let request = request.get_ref();
         let asked = ListRequest {
             rpc: "ListAccessGroups",
@@ -521,7 +560,7 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
             consistency: request.consistency.as_ref(),
         };
         let page = self
-            .list(asked, |graph, page| {
+            .list(&admission, asked, |graph, page| {
                 page.collect(
                     graph.access_groups(),
                     |entity| &entity.id,
@@ -540,6 +579,7 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<wire::ListSegmentsRequest>,
     ) -> Result<Response<wire::ListSegmentsResponse>, Status> {
+        let admission = Admission::of(request.extensions())?;
         let request = request.get_ref();
         let asked = ListRequest {
             rpc: "ListSegments",
@@ -549,7 +589,7 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
             consistency: request.consistency.as_ref(),
         };
         let page = self
-            .list(asked, |graph, page| {
+            .list(&admission, asked, |graph, page| {
                 page.collect(
                     graph.segments(),
                     |entity| &entity.id,
@@ -571,7 +611,8 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         request: Request<wire::WatchChangesRequest>,
     ) -> Result<Response<Self::WatchChangesStream>, Status> {
         Ok(Response::new(
-            self.watch_changes(request.into_inner()).await?,
+            self.watch_changes(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
         ))
     }
 }

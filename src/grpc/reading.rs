@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::admission::AdmittedAccount;
 use super::convert;
 use super::page_token::{Binding, PageTokens, Place};
 use super::status::{Failure, Reason};
@@ -40,7 +41,7 @@ impl Reading {
     /// The account at the freshness asked for.
     pub async fn account(
         &self,
-        account: &Id,
+        account: &AdmittedAccount,
         consistency: Option<&wire::Consistency>,
     ) -> Result<Arc<ReadGraph>, Failure> {
         let consistency = consistency_from_wire(consistency)?;
@@ -54,7 +55,7 @@ impl Reading {
     /// of the page before.
     pub async fn page(
         &self,
-        account: &Id,
+        account: &AdmittedAccount,
         consistency: Option<&wire::Consistency>,
         after: Option<&Place>,
     ) -> Result<Arc<ReadGraph>, Failure> {

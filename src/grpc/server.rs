@@ -25,6 +25,7 @@ use tower::{Layer, Service};
 
 use super::status::Failure;
 use crate::access_requests::AccessRequests;
+use crate::authentication::Authentication;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::shutdown::Shutdown;
@@ -47,6 +48,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// What the services stand on.
 #[derive(Clone)]
 pub struct Backend {
+    pub authentication: Authentication,
     pub directory: Directory,
     pub requests: AccessRequests,
     pub store: Arc<dyn Store>,

@@ -8,6 +8,7 @@ use tonic::service::Routes;
 use tower::Service;
 
 use super::access_request::AccessRequestHandlers;
+use super::authenticate::Authenticate;
 use super::decision::DecisionHandlers;
 use super::directory::DirectoryHandlers;
 use super::health::HealthService;
@@ -85,7 +86,10 @@ pub fn routes(backend: &Backend) -> Routes {
         }
         Err(error) => tracing::error!(error = %error, "reflection is not served"),
     }
-    Routes::from(routes.into_axum_router().layer(GiveReasons)).prepare()
+    let authenticate = Authenticate(backend.authentication.clone());
+    // The last layer is the outermost.
+    let routes = routes.into_axum_router().layer(GiveReasons);
+    Routes::from(routes.layer(authenticate)).prepare()
 }
 
 /// One service with two limits of messages: tonic knows one for all methods of a service.

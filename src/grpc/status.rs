@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::wire;
 use crate::authz::decision::UnknownName;
+use crate::callers::Role;
 
 mod from_errors;
 mod from_refusals;
@@ -83,6 +84,9 @@ pub enum Reason {
     WouldTakeAway,
     NothingToRevoke,
     TooMuchWork,
+    Unauthenticated,
+    RoleMissing,
+    ActorRequired,
     ActorNotSupported,
     UnknownMethod,
     UnsupportedEncoding,
@@ -161,6 +165,9 @@ pub const TABLE: &[Row] = &[
     row(Reason::WouldTakeAway, "WOULD_TAKE_AWAY", Code::FailedPrecondition, 400, "The resolution would take access from others."),
     row(Reason::NothingToRevoke, "NOTHING_TO_REVOKE", Code::FailedPrecondition, 400, "Nothing of what the access request gave is left."),
     row(Reason::TooMuchWork, "TOO_MUCH_WORK", Code::ResourceExhausted, 413, "The account is too large for the answer to be computed."),
+    row(Reason::Unauthenticated, "UNAUTHENTICATED", Code::Unauthenticated, 401, "The call has no credential, or one that is not good: wrong, expired, revoked, or of nobody who is known here."),
+    row(Reason::RoleMissing, "ROLE_MISSING", Code::PermissionDenied, 403, "The caller does not have the role that the method, or what is asked of it, needs."),
+    row(Reason::ActorRequired, "ACTOR_REQUIRED", Code::PermissionDenied, 403, "A caller with the role `write` must name the user that it writes for; one with `admin` need not."),
     row(Reason::ActorNotSupported, "ACTOR_NOT_SUPPORTED", Code::Unimplemented, 501, "`actor_user_id` is not served yet."),
     row(Reason::UnknownMethod, "UNKNOWN_METHOD", Code::Unimplemented, 501, "The server has no such service or method."),
     row(Reason::UnsupportedEncoding, "UNSUPPORTED_ENCODING", Code::Unimplemented, 501, "The message is compressed in a way that the server does not take."),
@@ -248,6 +255,21 @@ impl Failure {
         Self::new(
             Reason::Internal,
             "the call failed because of a defect of the server, which has logged it",
+        )
+    }
+
+    /// One text for every credential that is not good, so that nobody learns what is wrong with it.
+    pub fn unauthenticated() -> Self {
+        Self::new(
+            Reason::Unauthenticated,
+            "a good credential is needed: send a bearer token in the metadata key `authorization`, or use a client certificate that is known here",
+        )
+    }
+
+    pub fn role_missing(role: Role) -> Self {
+        Self::new(
+            Reason::RoleMissing,
+            format!("the method needs the role `{role}`, which the caller does not have"),
         )
     }
 

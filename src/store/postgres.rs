@@ -23,6 +23,7 @@ mod schema;
 mod session;
 mod snapshot;
 mod statements;
+mod tokens;
 
 use std::sync::Arc;
 

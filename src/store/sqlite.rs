@@ -20,6 +20,7 @@ mod snapshot;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use ambit::store::Store;
 use ambit::store::outbox::Outbox;
 use ambit::store::postgres::{OpenOptions, PostgresStore};
 use ambit::store::sqlite::SqliteStore;
+use ambit::store::tokens::TokenStore;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
@@ -41,6 +42,11 @@ pub fn kind() -> Kind {
 pub enum Database {
     Sqlite(TempDir),
     Postgres(cluster::Database),
+}
+
+/// The tokens of callers on the database of a URL.
+pub async fn open_postgres_tokens(url: &str) -> Arc<dyn TokenStore> {
+    Arc::new(PostgresStore::open(url, OPEN).await.unwrap())
 }
 
 impl Database {
@@ -81,6 +87,14 @@ impl Database {
                 let store = Arc::new(store);
                 (store.clone(), store)
             }
+        }
+    }
+
+    /// The tokens of callers on it.
+    pub async fn open_tokens(&self) -> Arc<dyn TokenStore> {
+        match self {
+            Self::Sqlite(directory) => Arc::new(SqliteStore::open(directory.path()).await.unwrap()),
+            Self::Postgres(database) => open_postgres_tokens(database.url()).await,
         }
     }
 

@@ -15,6 +15,8 @@ use clap::error::ErrorKind;
 /// benchmarks.
 const OTHER_VARIABLES: &[&str] = &[
     "AMBIT_SERVER",
+    "AMBIT_TOKEN",
+    "AMBIT_TOKEN_FILE",
     "AMBIT_CONFIG",
     "AMBIT_PROPERTY_ROUNDS",
     "AMBIT_PROPERTY_SEED",

@@ -9,6 +9,7 @@
 mod access_requests;
 mod architecture;
 mod bad_input;
+mod callers;
 mod change_lists;
 mod cli;
 mod client;

@@ -9,11 +9,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 
 use crate::app::{App, AppError, DirectStore};
 use crate::authz::model::{EntityChange, Id};
-use crate::cli::connection::{self, ServerArgs};
+use crate::cli::connection::{self, Link, ServerArgs};
 use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::clock::SystemClock;
@@ -55,9 +54,7 @@ struct Own {
 impl Subject {
     pub fn existing(server: &str, account: &Id) -> Self {
         Self {
-            server: ServerArgs {
-                server: server.to_owned(),
-            },
+            server: ServerArgs::at(server.to_owned()),
             account: account.to_string(),
             own: None,
         }
@@ -144,9 +141,7 @@ impl Subject {
 
     pub(super) fn at(address: SocketAddr, account: &str) -> Self {
         Self {
-            server: ServerArgs {
-                server: format!("http://{address}"),
-            },
+            server: ServerArgs::at(format!("http://{address}")),
             account: account.to_owned(),
             own: None,
         }
@@ -161,7 +156,7 @@ impl Subject {
         self.server.decisions().await
     }
 
-    pub async fn directory(&self) -> Result<DirectoryServiceClient<Channel>, CliError> {
+    pub async fn directory(&self) -> Result<DirectoryServiceClient<Link>, CliError> {
         self.server.directory().await
     }
 

@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
 use super::reading::{self, ReadRow, Reading};
-use crate::cli::connection;
+use crate::cli::connection::{self, Link};
 use crate::cli::destination::Destination;
 use crate::cli::error::CliError;
 use crate::directory::Directory;
@@ -74,7 +73,7 @@ fn header(request: &ImportRequest) -> wire::ImportResourcesRequest {
 }
 
 async fn to_server(
-    client: &mut DirectoryServiceClient<Channel>,
+    client: &mut DirectoryServiceClient<Link>,
     request: &ImportRequest,
     rows: Rows,
     mut tell: impl FnMut(Told) -> Result<(), CliError>,

@@ -2,6 +2,7 @@
 
 use super::{AccessRequestHandlers, present};
 use crate::authz::model::Id;
+use crate::grpc::admission::Admission;
 use crate::grpc::convert::{self, Path};
 use crate::grpc::directory::{page_size, up_to_page_bytes};
 use crate::grpc::page_token::{self, Binding};
@@ -15,9 +16,10 @@ const DESTINATION_BYTES_MAX: usize = 300;
 impl AccessRequestHandlers {
     pub(super) async fn notifications(
         &self,
+        admission: &Admission,
         request: &wire::ListNotificationsRequest,
     ) -> Result<wire::ListNotificationsResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let state = convert::notification_state_from_wire(request.state, Path::root("state"))?;
         let binding = Binding::new(
             "ListNotifications",
@@ -55,9 +57,10 @@ impl AccessRequestHandlers {
 
     pub(super) async fn replay(
         &self,
+        admission: &Admission,
         request: wire::ReplayNotificationRequest,
     ) -> Result<wire::ReplayNotificationResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let destination = request.destination;
         if destination.is_empty()
             || destination.len() > DESTINATION_BYTES_MAX
@@ -69,7 +72,7 @@ impl AccessRequestHandlers {
             ));
         }
         let key = DeliveryKey {
-            account: account.clone(),
+            account: Id::clone(&account),
             request: convert::id(&request.access_request_id, "access_request_id")?,
             ordinal: request.event_ordinal,
             destination,

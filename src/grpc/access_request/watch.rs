@@ -9,6 +9,7 @@ use super::AccessRequestHandlers;
 use crate::access_requests::{RequestWatch, RequestWatchEvent};
 use crate::authz::access_request::AccessRequest;
 use crate::authz::model::Id;
+use crate::grpc::admission::Admission;
 use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks, chunks};
 use crate::grpc::convert;
 use crate::grpc::reading::{blamed_on_revision, revision_token};
@@ -27,9 +28,10 @@ type Sender = ChunkSender<wire::WatchAccessRequestsResponse>;
 impl AccessRequestHandlers {
     pub(super) async fn watch(
         &self,
+        admission: &Admission,
         request: wire::WatchAccessRequestsRequest,
     ) -> Result<Chunks<wire::WatchAccessRequestsResponse>, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let after = revision_token(&request.after_revision, AFTER)?;
         let user = convert::optional_id(&request.user_id, "user_id")?;
         let watch = self

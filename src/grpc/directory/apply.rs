@@ -9,6 +9,7 @@ use crate::authz::change::{AccountPatch, CHANGES_MAX, Change};
 use crate::authz::model::{Id, Settings};
 use crate::directory::{Applied, ApplyChanges};
 use crate::graph_cache::Consistency;
+use crate::grpc::admission::{Admission, AdmittedAccount};
 use crate::grpc::convert::{self, Path};
 use crate::grpc::idempotency::{idempotency, idempotency_of, update};
 use crate::grpc::reading::{blamed_on_revision, revision_token};
@@ -23,9 +24,10 @@ const EXPECTED: &str = "expected_revision";
 impl DirectoryHandlers {
     pub(super) async fn create_account(
         &self,
+        admission: &Admission,
         request: wire::CreateAccountRequest,
     ) -> Result<wire::CreateAccountResponse, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let unkeyed = wire::CreateAccountRequest {
             idempotency_key: String::new(),
             ..request.clone()
@@ -34,7 +36,7 @@ impl DirectoryHandlers {
         let patch = account_patch(&request)?;
         let applied = self
             .directory
-            .create_account(account.clone(), patch, idempotency)
+            .create_account(Id::clone(&account), patch, idempotency)
             .await
             .map_err(|error| as_created(error.into()))?;
         let Some(head) = applied.head else {
@@ -53,11 +55,12 @@ impl DirectoryHandlers {
 
     pub(super) async fn apply_changes(
         &self,
+        admission: &Admission,
         mut messages: Streaming<wire::ApplyChangesRequest>,
     ) -> Result<wire::ApplyChangesResponse, Status> {
         // An empty stream has no header either, and is told what is missing.
         let mut message = next(&mut messages).await?.unwrap_or_default();
-        let header = header(&message)?;
+        let header = header(admission, &message)?;
         let mut write = Collected::new(&message);
         loop {
             write.add(std::mem::take(&mut message))?;
@@ -70,7 +73,7 @@ impl DirectoryHandlers {
         let applied = self
             .directory
             .apply_changes(ApplyChanges {
-                account: header.account.clone(),
+                account: Id::clone(&header.account),
                 changes: write.changes,
                 expected: header.expected,
                 idempotency,
@@ -102,14 +105,15 @@ impl DirectoryHandlers {
 
 /// What the first message of a write says beside its changes.
 struct Header {
-    account: Id,
+    account: AdmittedAccount,
     idempotency_key: String,
     expected: Option<crate::revision::RevisionToken>,
     dry_run: bool,
 }
 
-fn header(message: &wire::ApplyChangesRequest) -> Result<Header, Failure> {
-    let account = convert::id(&message.account_id, "account_id")?;
+fn header(admission: &Admission, message: &wire::ApplyChangesRequest) -> Result<Header, Failure> {
+    let account = admission.account(&message.account_id)?;
+    admission.writes_as(&message.actor_user_id)?;
     if !message.actor_user_id.is_empty() {
         return Err(Failure::field(
             Reason::ActorNotSupported,

@@ -7,6 +7,7 @@ use super::DirectoryHandlers;
 use crate::authz::catalog::Catalog;
 use crate::authz::change::{AccountPatch, Change};
 use crate::authz::model::{Account, Entity, Id};
+use crate::grpc::admission::Admission;
 use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks, chunks};
 use crate::grpc::convert;
 use crate::grpc::status::Failure;
@@ -16,9 +17,10 @@ use crate::store::Snapshot;
 impl DirectoryHandlers {
     pub(super) async fn export_account(
         &self,
+        admission: &Admission,
         request: wire::ExportAccountRequest,
     ) -> Result<Chunks<wire::ExportAccountResponse>, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let snapshot = self.directory.export(&account).await?;
         let revision = self.reading.revision(&account, snapshot.head);
         Ok(chunks(move |sender| async move {

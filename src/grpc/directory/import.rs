@@ -3,7 +3,9 @@
 use tonic::{Status, Streaming};
 
 use super::DirectoryHandlers;
+use crate::authz::model::Id;
 use crate::graph_cache::off_worker;
+use crate::grpc::admission::Admission;
 use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks, chunks};
 use crate::grpc::convert::{self, Path};
 use crate::grpc::status::{Failure, Reason, with_reason};
@@ -19,16 +21,22 @@ type Sender = ChunkSender<wire::ImportResourcesResponse>;
 impl DirectoryHandlers {
     pub(super) fn import_resources(
         &self,
+        admission: Admission,
         messages: Messages,
     ) -> Chunks<wire::ImportResourcesResponse> {
         let handlers = self.clone();
-        chunks(move |sender| async move { handlers.import(messages, sender).await })
+        chunks(move |sender| async move { handlers.import(&admission, messages, sender).await })
     }
 
-    async fn import(&self, mut messages: Messages, sender: Sender) -> Result<(), Status> {
+    async fn import(
+        &self,
+        admission: &Admission,
+        mut messages: Messages,
+        sender: Sender,
+    ) -> Result<(), Status> {
         // An empty stream has no header either, and is told what is missing.
         let mut message = self.next(&mut messages).await?.unwrap_or_default();
-        let request = header(&message)?;
+        let request = header(admission, &message)?;
         let begun = Import::begin(self.directory.clone(), request).await;
         let mut import = begun.map_err(failure)?;
         let mut position = 0;
@@ -70,8 +78,12 @@ impl DirectoryHandlers {
     }
 }
 
-fn header(message: &wire::ImportResourcesRequest) -> Result<ImportRequest, Failure> {
-    let account = convert::id(&message.account_id, "account_id")?;
+fn header(
+    admission: &Admission,
+    message: &wire::ImportResourcesRequest,
+) -> Result<ImportRequest, Failure> {
+    let account = admission.account(&message.account_id)?;
+    admission.writes_as(&message.actor_user_id)?;
     if !message.actor_user_id.is_empty() {
         return Err(Failure::field(
             Reason::ActorNotSupported,
@@ -82,7 +94,7 @@ fn header(message: &wire::ImportResourcesRequest) -> Result<ImportRequest, Failu
     let key = convert::id(&message.import_key, KEY)?;
     let job = convert::optional_id(&message.job, "job")?.unwrap_or_else(|| key.clone());
     Ok(ImportRequest {
-        account,
+        account: Id::clone(&account),
         key,
         job,
         mode: convert::mode_from_wire(message.mode, Path::root("mode"))?,

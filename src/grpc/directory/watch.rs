@@ -8,6 +8,7 @@ use tonic::Status;
 use super::DirectoryHandlers;
 use crate::authz::model::{EntityChange, Id};
 use crate::directory::{ChangeWatch, WatchEvent};
+use crate::grpc::admission::Admission;
 use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks, chunks};
 use crate::grpc::convert;
 use crate::grpc::reading::{blamed, revision_token};
@@ -24,9 +25,10 @@ const AFTER: &str = "after_revision";
 impl DirectoryHandlers {
     pub(super) async fn watch_changes(
         &self,
+        admission: &Admission,
         request: wire::WatchChangesRequest,
     ) -> Result<Chunks<wire::WatchChangesResponse>, Failure> {
-        let account = convert::id(&request.account_id, "account_id")?;
+        let account = admission.account(&request.account_id)?;
         let after = revision_token(&request.after_revision, AFTER)?;
         let watch = self
             .directory

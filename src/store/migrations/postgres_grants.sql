@@ -7,7 +7,8 @@
 -- * ambit_writer writes account data besides, and takes tokens. What it changes, triggers log: it
 --   has no right on the log, on the heads and on the identity, and writes no access requests: those
 --   are filed and resolved through the server, which looks at who may.
--- * ambit_server is what `ambit serve --no-migrate` needs.
+-- * ambit_server is what `ambit serve --no-migrate` needs. It reads the tokens of callers and makes
+--   none: that is for whoever owns the schema, so that a server that is broken into lets nobody in.
 
 DO $do$
 DECLARE
@@ -45,7 +46,8 @@ BEGIN
             EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.reload_account(text) TO %I', role);
         END IF;
         IF role = 'ambit_server' THEN
-            EXECUTE format('GRANT SELECT ON ambit.store_identity TO %I', role);
+            EXECUTE format('GRANT SELECT ON ambit.store_identity, ambit.caller_token,
+                ambit.caller_token_version TO %I', role);
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ambit.idempotency TO %I', role);
             -- Requests and events go with their account only, which takes no right on them.
             EXECUTE format('GRANT INSERT, UPDATE ON ambit.access_request TO %I', role);

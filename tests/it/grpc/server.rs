@@ -54,13 +54,18 @@ impl TestServer {
         clock: Arc<dyn Clock>,
         more: &[(&str, &str)],
     ) -> Self {
+        let settings = [&[database.setting()], more].concat();
+        Self::start_with_settings(clock, &settings).await
+    }
+
+    /// With these settings alone, the database's among them.
+    pub async fn start_with_settings(clock: Arc<dyn Clock>, settings: &[(&str, &str)]) -> Self {
         let flags: BTreeMap<String, String> = [
-            database.setting(),
             ("grpc_address", "127.0.0.1:0"),
             ("http_address", "127.0.0.1:0"),
         ]
         .iter()
-        .chain(more)
+        .chain(settings)
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect();
         let config = Config::load(&flags, [], None).unwrap();
