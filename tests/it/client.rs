@@ -4,7 +4,9 @@
 mod answers;
 mod gate;
 mod guarded;
+mod languages;
 mod layer;
+mod pair;
 mod relay;
 mod retries;
 #[path = "../../examples/contacts-service/service.rs"]
@@ -14,6 +16,9 @@ mod sessions;
 use ambit::client::{Client, ClientError};
 
 use crate::grpc::server::TestServer;
+
+/// The demo account.
+const NORTHWIND: &str = include_str!("../../examples/demo/northwind.yaml");
 
 /// A client with the defaults.
 fn client_of(server: &TestServer) -> Client {

@@ -10,10 +10,8 @@ use ambit::client::{
 };
 use tokio_stream::StreamExt as _;
 
-use super::{client_of, reason};
+use super::{NORTHWIND, client_of, reason};
 use crate::grpc::server::TestServer;
-
-const NORTHWIND: &str = include_str!("../../../examples/demo/northwind.yaml");
 
 fn ask(user: &str, what: &str, id: &str) -> Question {
     let (resource_type, action) = what.split_once('.').unwrap();

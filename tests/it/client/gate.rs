@@ -32,12 +32,18 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub async fn to(channel: Channel) -> Self {
+    pub async fn to(server: Channel) -> Self {
+        Self::between(server.clone(), server).await
+    }
+
+    /// Calls of the directory lead to the second server, all others to the first.
+    pub async fn between(asked: Channel, written: Channel) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
         let passage = Passage {
-            channel,
+            asked,
+            written,
             state: Arc::clone(&state),
         };
         let serving = tokio::spawn(async move {
@@ -79,7 +85,8 @@ impl Gate {
 
 #[derive(Clone)]
 struct Passage {
-    channel: Channel,
+    asked: Channel,
+    written: Channel,
     state: Arc<State>,
 }
 
@@ -114,8 +121,9 @@ impl Service<Request<Body>> for Passage {
         if let Some(status) = self.refusal(&request) {
             return Box::pin(async move { Ok(status.into_http()) });
         }
-        let channel = self.channel.clone();
-        Box::pin(channel.oneshot(request))
+        let writes = request.uri().path().contains(".DirectoryService/");
+        let server = if writes { &self.written } else { &self.asked };
+        Box::pin(server.clone().oneshot(request))
     }
 }
 

@@ -2,6 +2,7 @@
 //! that nothing passes where nobody knows.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ambit::client::{Client, RetryPolicy};
 use reqwest::{Method, StatusCode};
@@ -9,12 +10,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::NORTHWIND;
+use super::pair::{Pair, client};
 use super::service::{Contacts, routes};
 use crate::faults::replica::Replica;
-use crate::postgres::cluster::{self, Cluster};
-use crate::postgres::proxy::{Flow, Proxy, Which};
-
-const NORTHWIND: &str = include_str!("../../../examples/demo/northwind.yaml");
+use crate::postgres::cluster;
 
 /// The service in this process, on a port of its own.
 struct Service {
@@ -92,13 +92,8 @@ impl Drop for Service {
     }
 }
 
-fn client(url: &str) -> Client {
-    Client::builder(url).build().unwrap()
-}
-
-/// Contacts with the demo account behind them.
-async fn northwind(client: Client) -> Contacts {
-    client.apply_documents(NORTHWIND).await.unwrap();
+/// Contacts of the demo account.
+fn northwind(client: Client) -> Contacts {
     let contacts = Contacts::new("northwind", client);
     for (id, name) in [
         ("bosch", "Bosch"),
@@ -114,7 +109,9 @@ async fn northwind(client: Client) -> Contacts {
 async fn handlers_run_behind_their_check_and_never_without() {
     let database = cluster::Database::empty();
     let replica = Replica::start(database.url()).await;
-    let service = Service::start(northwind(client(&replica.server)).await).await;
+    let asking = client(&replica.server);
+    asking.apply_documents(NORTHWIND).await.unwrap();
+    let service = Service::start(northwind(asking)).await;
 
     // Who may, may.
     let shown = service.get("/contacts/bosch", "lena").await;
@@ -222,20 +219,12 @@ async fn handlers_run_behind_their_check_and_never_without() {
 /// Two instances of the service, each beside a replica of its own; the second one's is late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_written_is_read_on_another_replica() {
-    let cluster = Cluster::start();
-    let url = cluster.make_database("contacts");
-    let near = Replica::start(&url).await;
-    let proxy = Proxy::to(cluster.port()).await;
-    let far = Replica::start(&cluster::url(proxy.port(), "contacts")).await;
-    let one = Service::start(northwind(client(&near.server)).await).await;
-    let far_contacts = Contacts::new("northwind", client(&far.server));
+    let pair = Pair::start().await;
+    pair.delay(Duration::from_millis(25));
+    let one = Service::start(northwind(client(&pair.near.server))).await;
+    let far_contacts = Contacts::new("northwind", client(&pair.far.server));
     far_contacts.keep("bosch", "Bosch");
     let other = Service::start(far_contacts.clone()).await;
-    far.until_listening().await;
-    proxy.set(
-        Which::All,
-        Flow::Delay(std::time::Duration::from_millis(25)),
-    );
 
     let mut late = 0;
     for round in 0..10 {
