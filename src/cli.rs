@@ -27,7 +27,8 @@ pub mod list;
 pub mod migrate;
 pub mod output;
 pub mod question;
-pub mod request;
+pub mod ready;
+mod request;
 pub mod serve;
 pub mod settings;
 pub mod test;
@@ -96,6 +97,8 @@ enum Command {
     Migrate(Box<migrate::Arguments>),
     /// Check configuration, database, server, clock and limits
     Doctor(Box<doctor::Arguments>),
+    /// Ask whether a server is ready
+    Ready(ready::Arguments),
     /// Measure checks, batches and lists, beside the ceiling of the same stack
     Bench(bench::Arguments),
     /// Write the completions of a shell
@@ -163,6 +166,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Token(arguments) => block_on(token::run(arguments, output)),
         Command::Migrate(arguments) => block_on(migrate::run(&arguments, output)),
         Command::Doctor(arguments) => block_on(doctor::run(&arguments, output)),
+        Command::Ready(arguments) => block_on(ready::run(&arguments, output)),
         Command::Bench(arguments) => bench::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, output),
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// `check`: allow. Every other command: done.
     Success,
-    /// `check`: deny. `test`: a case failed. `doctor`: something needs mending.
+    /// `check`: deny. `test`: a case failed. `doctor`: something needs mending. `ready`: not ready.
     No,
     /// Wrong use, or an input that is not valid.
     Usage,

@@ -3,7 +3,7 @@
 
 mod account;
 mod measuring;
-mod program;
+pub mod program;
 mod reading;
 mod testing;
 mod writing;

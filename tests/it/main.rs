@@ -11,6 +11,7 @@ mod architecture;
 mod bad_input;
 mod callers;
 mod change_lists;
+mod chart;
 mod cli;
 mod client;
 mod conformance_postgres;

@@ -423,6 +423,7 @@ fn completions_and_help_are_there_for_every_command() {
         "who",
         "explain",
         "doctor",
+        "ready",
         "bench",
         "completions",
     ] {
