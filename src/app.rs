@@ -10,7 +10,6 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +23,7 @@ use crate::config::{Config, Database, DatabaseUrl};
 use crate::directory::Directory;
 use crate::feed::{Backoff, Feed};
 use crate::graph_cache::{CacheLimits, GraphCache};
-use crate::grpc::server::{Backend, ServerLimits};
+use crate::grpc::server::{Backend, Transport};
 use crate::http::{Console, LanguageError, Telling};
 use crate::metrics::{Metrics, MetricsError};
 use crate::notifications::{Notifications, NotificationsError, Surroundings};
@@ -38,13 +37,18 @@ pub use crate::store::sqlite::Examination as EmbeddedExamination;
 use crate::store::sqlite::SqliteStore;
 use crate::store::tokens::TokenStore;
 use crate::store::{Store, StoreError};
+use crate::tls::{Tls, TlsError};
 use crate::{grpc, http};
+
+mod ports;
+
+use ports::{Reserved, raise_descriptor_limit};
 
 /// Of the shutdown grace, what is kept back for closing the database after the calls have ended.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
 
-/// Connections that wait to be accepted.
-const BACKLOG: u32 = 1_024;
+/// Connections of a command that works on a database beside its servers.
+const DIRECT_CONNECTIONS_MAX: u32 = 4;
 
 /// Waits between attempts to reach a database at the start.
 const FIRST_REACH: Backoff = Backoff {
@@ -71,6 +75,8 @@ pub enum AppError {
     Ended,
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Authentication(#[from] AuthenticationError),
     #[error(transparent)]
@@ -101,6 +107,8 @@ pub struct App {
     keeper: Task,
     notifications: Task,
     callers: Task,
+    /// Where there are files of TLS to follow.
+    tls: Option<Task>,
     /// Dropped last: connections of the store may have been opened there.
     _background: Background,
 }
@@ -117,6 +125,7 @@ impl App {
         shutdown: Shutdown,
     ) -> Result<Self, AppError> {
         prepare(config);
+        let tls = tls_of(config)?;
         // First what fails fast: a second server on the same ports must not migrate anything.
         let grpc = Reserved::new("gRPC", config.grpc_address)?;
         let http = Reserved::new("HTTP", config.http_address)?;
@@ -170,12 +179,8 @@ impl App {
             clock,
             shutdown: shutdown.clone(),
         });
-        let grpc = grpc::server::serve(
-            grpc.listen()?,
-            server_limits(config),
-            routes,
-            shutdown.clone(),
-        );
+        let transport = transport_of(config, tls.clone(), &metrics);
+        let grpc = grpc::server::serve(grpc.listen()?, transport, routes, shutdown.clone());
         announce(config, grpc_address, http_address);
         Ok(Self {
             grpc_address,
@@ -189,6 +194,8 @@ impl App {
             keeper: background.spawn("keeper", keeper.run(last.clone())),
             notifications: background.spawn("notifications", notifications.run(last.clone())),
             callers: background.spawn("callers", authentication.follow(last.clone())),
+            tls: tls
+                .map(|tls| background.spawn("TLS", tls.follow(metrics.transport(), last.clone()))),
             _background: background,
             grpc: Task::spawn("gRPC server", grpc),
             http,
@@ -244,6 +251,9 @@ impl App {
             self.keeper.ended().await;
             self.notifications.ended().await;
             self.callers.ended().await;
+            if let Some(tls) = &mut self.tls {
+                tls.ended().await;
+            }
             self.http.ended().await;
             self.store.close().await;
         };
@@ -468,47 +478,6 @@ impl Drop for Task {
     }
 }
 
-/// An address that is ours, on which nobody is answered yet: who connects is refused at once rather
-/// than left waiting.
-struct Reserved {
-    what: &'static str,
-    socket: TcpSocket,
-    address: SocketAddr,
-}
-
-impl Reserved {
-    fn new(what: &'static str, address: SocketAddr) -> Result<Self, AppError> {
-        let error = |source| AppError::Bind {
-            what,
-            address,
-            source,
-        };
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        };
-        let socket = socket.map_err(error)?;
-        socket.set_reuseaddr(true).map_err(error)?;
-        socket.bind(address).map_err(error)?;
-        let address = socket.local_addr().map_err(error)?;
-        Ok(Self {
-            what,
-            socket,
-            address,
-        })
-    }
-
-    fn listen(self) -> Result<TcpListener, AppError> {
-        let error = |source| AppError::Bind {
-            what: self.what,
-            address: self.address,
-            source,
-        };
-        self.socket.listen(BACKLOG).map_err(error)
-    }
-}
-
 /// Knows the callers of the moment at once, where the database answers.
 async fn authentication_of(
     config: &Config,
@@ -602,11 +571,18 @@ fn limits(config: &Config) -> CacheLimits {
     }
 }
 
-fn server_limits(config: &Config) -> ServerLimits {
-    ServerLimits {
-        connections_max: config.connections_max,
-        streams_per_connection_max: config.streams_per_connection_max,
-        request_timeout: config.request_timeout,
+/// `None` where it is not configured.
+fn tls_of(config: &Config) -> Result<Option<Arc<Tls>>, TlsError> {
+    let loaded = config.transport.tls.as_ref().map(Tls::load).transpose()?;
+    Ok(loaded.map(Arc::new))
+}
+
+fn transport_of(config: &Config, tls: Option<Arc<Tls>>, metrics: &Metrics) -> Transport {
+    Transport {
+        settings: Arc::new(config.transport.clone()),
+        tls,
+        metrics: metrics.transport(),
+        randomness: Arc::new(SystemRandomness),
     }
 }
 
@@ -629,17 +605,4 @@ fn announce(config: &Config, grpc: SocketAddr, http: SocketAddr) {
             "serving without authentication"
         }
     );
-}
-
-/// Each connection is a descriptor, and the usual soft limit is low for a server.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(error = %error, "the limit of open files stays as it is");
-    }
 }

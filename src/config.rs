@@ -15,12 +15,14 @@ use std::time::Duration;
 mod authentication;
 mod keys;
 mod notifications;
+mod transport;
 
 pub use authentication::AuthenticationSettings;
 pub use keys::{Form, KEYS, Key};
 pub use notifications::{
     Language, MailSettings, NotificationSettings, SmtpUrl, WebhookSecret, WebhookSettings,
 };
+pub use transport::{ClientCertificates, TlsSettings, TransportSettings};
 
 /// The file that is read where it exists and no other is named.
 pub const DEFAULT_FILE: &str = "ambit.toml";
@@ -98,10 +100,8 @@ pub struct Config {
     pub feed_poll_interval: Duration,
     pub history_retention: Duration,
     pub load_timeout: Duration,
-    pub request_timeout: Duration,
     pub shutdown_grace: Duration,
-    pub connections_max: usize,
-    pub streams_per_connection_max: u32,
+    pub transport: TransportSettings,
     pub log_format: LogFormat,
     pub log_filter: String,
     pub notifications: NotificationSettings,
@@ -257,14 +257,8 @@ impl Config {
                 3_153_600_000,
             )?),
             load_timeout: layers.millis("load_timeout_ms", 10, 3_600_000)?,
-            request_timeout: layers.millis("request_timeout_ms", 10, 3_600_000)?,
             shutdown_grace: layers.millis("shutdown_grace_ms", 100, 3_600_000)?,
-            connections_max: layers.number("connections_max", 1, 1_000_000)?,
-            streams_per_connection_max: layers.number(
-                "streams_per_connection_max",
-                1,
-                1_000_000,
-            )?,
+            transport: layers.transport()?,
             log_format: layers.parse(
                 "log_format",
                 "must be auto, human or json",

@@ -15,6 +15,10 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::feed::{FeedMode, FeedStatus};
 use crate::graph_cache::GraphCache;
 
+mod transport;
+
+pub use transport::{ConnectionEnd, Running, TransportMetrics};
+
 const CATCH_UP_SECONDS: &str = "ambit_feed_catch_up_seconds";
 
 /// From a tenth of a millisecond, which is a good local database, to the default staleness bound
@@ -30,6 +34,7 @@ pub struct Metrics {
     graphs: GraphMetrics,
     catch_up_seconds: Histogram,
     notifications: NotificationMetrics,
+    transport: TransportMetrics,
 }
 
 /// The ways in which people are told of access requests.
@@ -101,6 +106,7 @@ impl Metrics {
                 histogram!(CATCH_UP_SECONDS)
             },
             notifications: NotificationMetrics::register(),
+            transport: TransportMetrics::register(),
         }))
     }
 
@@ -114,10 +120,16 @@ impl Metrics {
         self.notifications.clone()
     }
 
+    /// What the gRPC port counts by.
+    pub fn transport(&self) -> TransportMetrics {
+        self.transport.clone()
+    }
+
     /// Everything as it is now, in the text format of Prometheus.
     pub async fn render(&self, graphs: &GraphCache, feed: &FeedStatus) -> String {
         self.feed.read(graphs, feed);
         self.graphs.read(graphs).await;
+        self.transport.read();
         self.text()
     }
 

@@ -257,7 +257,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 fn descriptors(config: &Config) -> Finding {
     const CHECK: &str = "open files";
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let needed = u64::try_from(config.connections_max)
+    let needed = u64::try_from(config.transport.connections_max)
         .unwrap_or(u64::MAX)
         .saturating_add(DESCRIPTORS_RESERVED);
     match limit.maximum {
@@ -265,7 +265,7 @@ fn descriptors(config: &Config) -> Finding {
             CHECK,
             format!(
                 "a process may have {maximum}, and `connections_max` is {}",
-                config.connections_max
+                config.transport.connections_max
             ),
             format!(
                 "raise the hard limit to {needed} (`ulimit -Hn`, LimitNOFILE= of systemd), or lower connections_max"

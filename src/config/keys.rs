@@ -94,6 +94,27 @@ pub const KEYS: &[Key] = &[
         "Take credentials without TLS on addresses other than loopback, where a mesh or a proxy encrypts",
     ),
     key(
+        "tls_certificate_file",
+        "",
+        "Certificate chain of the gRPC port in PEM, its own first; read again when it changes",
+    ),
+    key("tls_key_file", "", "Private key of the certificate, in PEM"),
+    key(
+        "tls_client_ca_file",
+        "",
+        "Certificates in PEM that those of clients must come from",
+    ),
+    key(
+        "tls_client_certificates",
+        "optional",
+        "optional, or required: who shows none is refused in the handshake",
+    ),
+    key(
+        "tls_reload_interval_ms",
+        "5000",
+        "How often the TLS files are looked at for changes",
+    ),
+    key(
         "console_url",
         "",
         "Address of the console as people reach it, which links in notifications begin with; http:// and http_address by default",
@@ -189,6 +210,21 @@ pub const KEYS: &[Key] = &[
         "Longest unary call; lists, watches and exports have no limit of ours",
     ),
     key(
+        "bulk_timeout_ms",
+        "120000",
+        "Longest unary call with many items: batches, filters and writes",
+    ),
+    key(
+        "calls_max",
+        "16384",
+        "gRPC calls at a time that have no answer yet; further ones are refused as OVERLOADED",
+    ),
+    key(
+        "open_streams_max",
+        "4096",
+        "Lists, watches, imports and exports at a time; further ones are refused as OVERLOADED",
+    ),
+    key(
         "shutdown_grace_ms",
         "10000",
         "Time that running calls have to end after SIGTERM",
@@ -202,6 +238,51 @@ pub const KEYS: &[Key] = &[
         "streams_per_connection_max",
         "1000",
         "gRPC calls at a time on one connection",
+    ),
+    key(
+        "connection_age_ms",
+        "600000",
+        "Age at which a gRPC connection is told to end, a tenth more or less; 0: never",
+    ),
+    key(
+        "connection_age_grace_ms",
+        "300000",
+        "Time that the calls of such a connection have to end",
+    ),
+    key(
+        "handshake_timeout_ms",
+        "5000",
+        "Longest TLS handshake, and longest wait for the first bytes of HTTP/2",
+    ),
+    key(
+        "keepalive_interval_ms",
+        "30000",
+        "Silence after which the peer of a gRPC connection is pinged",
+    ),
+    key(
+        "keepalive_timeout_ms",
+        "10000",
+        "Time that it has to answer; then the connection is closed",
+    ),
+    key(
+        "header_bytes_max",
+        "16384",
+        "Headers of one gRPC call, in bytes after decompression",
+    ),
+    key(
+        "stream_window_bytes",
+        "1048576",
+        "What a client may send of one gRPC call before it is read",
+    ),
+    key(
+        "connection_window_bytes",
+        "1048576",
+        "What a client may send of all calls of a connection before it is read",
+    ),
+    key(
+        "send_buffer_bytes_max",
+        "409600",
+        "What may wait to be sent of one gRPC call",
     ),
     key(
         "log_format",

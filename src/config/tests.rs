@@ -44,7 +44,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     ];
     let config = load(&[("load_timeout_ms", "3000")], environment, file).unwrap();
     assert_eq!(config.load_timeout, Duration::from_secs(3));
-    assert_eq!(config.request_timeout, Duration::from_secs(2));
+    assert_eq!(config.transport.request_timeout, Duration::from_secs(2));
     assert_eq!(config.shutdown_grace, Duration::from_secs(1));
 }
 

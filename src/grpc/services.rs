@@ -34,13 +34,25 @@ const ANSWER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 /// Full names of the services, which the health service answers for.
 pub const SERVICES: &[&str] = &[DECISION, DIRECTORY, ACCESS_REQUEST];
 
-/// The methods that take messages up to [`BULK_MESSAGE_BYTES_MAX`].
-const BULK_METHODS: [&str; 5] = [
+/// The methods that take messages up to [`BULK_MESSAGE_BYTES_MAX`], and time for many items.
+pub const BULK_METHODS: [&str; 5] = [
     "BatchCheck",
     "FilterAccessible",
     "FilterAccessibleStream",
     "ApplyChanges",
     "ImportResources",
+];
+
+/// The methods whose answers are streams.
+pub const STREAM_METHODS: [&str; 8] = [
+    "ListAccessible",
+    "FilterAccessibleStream",
+    "ListUsersWithAccess",
+    "ImportResources",
+    "ExportAccount",
+    "WatchChanges",
+    "WatchAccessRequests",
+    "ServerReflectionInfo",
 ];
 
 /// All services of the port.
@@ -155,6 +167,22 @@ fn reflection() -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each method that the descriptors call streaming is counted as one, and no other.
+    #[test]
+    fn the_streams_are_those_of_the_descriptors() {
+        use prost::Message as _;
+        let mut streams = vec!["ServerReflectionInfo".to_owned()];
+        let set = prost_types::FileDescriptorSet::decode(wire::FILE_DESCRIPTOR_SET).unwrap();
+        for service in set.file.iter().flat_map(|file| &file.service) {
+            let streaming = service.method.iter().filter(|m| m.server_streaming());
+            streams.extend(streaming.map(|method| method.name().to_owned()));
+        }
+        let mut listed: Vec<String> = STREAM_METHODS.map(str::to_owned).to_vec();
+        streams.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(streams, listed);
+    }
 
     #[test]
     fn the_descriptors_can_be_reflected() {

@@ -24,6 +24,9 @@ pub const DOMAIN: &str = "ambit";
 /// which a client takes 16 KiB.
 const MESSAGE_BYTES_MAX: usize = 1_024;
 
+/// What a refused caller is asked to wait; who spreads it is the caller.
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(250);
+
 /// A row of the table: how a reason is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
@@ -96,6 +99,7 @@ pub enum Reason {
     StoreInconsistent,
     Timeout,
     SlowReader,
+    Overloaded,
     ShuttingDown,
     Internal,
 }
@@ -177,6 +181,7 @@ pub const TABLE: &[Row] = &[
     row(Reason::StoreInconsistent, "STORE_INCONSISTENT", Code::DataLoss, 500, "What is stored can't be read as what it should be."),
     row(Reason::Timeout, "TIMEOUT", Code::DeadlineExceeded, 504, "The call took longer than the server or the caller allows."),
     row(Reason::SlowReader, "SLOW_READER", Code::Aborted, 408, "The caller read nothing of a stream for 30 seconds."),
+    row(Reason::Overloaded, "OVERLOADED", Code::ResourceExhausted, 429, "The server has as many calls as it takes at a time; `RetryInfo` says when to try again."),
     row(Reason::ShuttingDown, "SHUTTING_DOWN", Code::Unavailable, 503, "The server is shutting down: go on at another one."),
     row(Reason::Internal, "INTERNAL", Code::Internal, 500, "A defect of the server, which has logged it."),
 ];
@@ -318,6 +323,9 @@ impl From<Failure> for Status {
             ErrorDetails::with_error_info(row.name, DOMAIN, std::collections::HashMap::new());
         if let Some(field) = &failure.field {
             details.add_bad_request_violation(truncated(field), truncated(&failure.message));
+        }
+        if failure.reason == Reason::Overloaded {
+            details.set_retry_info(Some(RETRY_AFTER));
         }
         Status::with_error_details(row.code, failure.sentence(), details)
     }

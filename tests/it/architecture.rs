@@ -57,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("retention", &["authz", "clock", "store"]),
     ("metrics", &["feed", "graph_cache"]),
+    ("tls", &["config", "metrics"]),
     (
         "notifications",
         &[
@@ -99,9 +100,12 @@ const ARROWS: &[(&str, &[&str])] = &[
             "feed",
             "graph_cache",
             "imports",
+            "metrics",
+            "randomness",
             "revision",
             "shutdown",
             "store",
+            "tls",
         ],
     ),
     (
@@ -132,6 +136,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shutdown",
             "store",
             "telemetry",
+            "tls",
         ],
     ),
     (
@@ -173,6 +178,9 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("moka", &["graph_cache"]),
     ("http_body", &["grpc"]),
     ("subtle", &["callers"]),
+    ("hyper", &["grpc"]),
+    ("hyper_util", &["grpc"]),
+    ("tokio_rustls", &["grpc", "tls"]),
     ("reqwest", &["notifications"]),
     ("lettre", &["notifications"]),
     ("metrics_exporter_prometheus", &["metrics"]),

@@ -39,4 +39,5 @@ mod request_rules;
 mod sqlite_writers;
 mod store_contract;
 mod tokens;
+mod transport;
 mod truth_table;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -18,7 +17,7 @@ use crate::cli::output;
 use crate::clock::SystemClock;
 use crate::config::{Config, Database};
 use crate::graph_cache::Consistency;
-use crate::grpc::server::{ServerLimits, serve};
+use crate::grpc::server::{Transport, serve};
 use crate::grpc::wire;
 use crate::grpc::wire::decision_service_server::DecisionServiceServer;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
@@ -128,14 +127,10 @@ impl Subject {
         let address = listener
             .local_addr()
             .map_err(|error| CliError::usage(format!("cannot listen on loopback: {error}")))?;
-        let limits = ServerLimits {
-            connections_max: 10_000,
-            streams_per_connection_max: 1_000,
-            request_timeout: Duration::from_secs(30),
-        };
+        let transport = Transport::unseen(config(Path::new("unused"))?.transport);
         let routes = Routes::new(DecisionServiceServer::new(constants));
         // It serves until the process ends.
-        tokio::spawn(serve(listener, limits, routes, Shutdown::new()));
+        tokio::spawn(serve(listener, transport, routes, Shutdown::new()));
         Ok(Self::at(address, ACCOUNT))
     }
 

@@ -1,0 +1,218 @@
+//! One connection: the handshake, its calls, and how it ends.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tower::{Service, ServiceExt as _};
+
+use super::preface::Prefaced;
+use super::{PeerCertificates, Transport};
+use crate::config::TransportSettings;
+use crate::metrics::ConnectionEnd;
+use crate::randomness::Randomness;
+use crate::shutdown::Shutdown;
+use crate::tls::Tls;
+
+/// Resets that a connection may cause before it is closed: what a client asks for and what the
+/// server answers with an error of its own. Without the first a rapid reset costs nothing.
+const LOCAL_RESETS_MAX: usize = 100;
+const RESETS_BEFORE_ACCEPTED_MAX: usize = 20;
+
+pub struct Connection<S> {
+    transport: Transport,
+    service: S,
+    shutdown: Shutdown,
+}
+
+/// Counts a connection as open until it is dropped, however that comes.
+struct Open<'a> {
+    transport: &'a Transport,
+    end: ConnectionEnd,
+}
+
+impl<'a> Open<'a> {
+    fn new(transport: &'a Transport) -> Self {
+        transport.metrics.accepted();
+        Self {
+            transport,
+            // Dropped by force, it is cut.
+            end: ConnectionEnd::Cut,
+        }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.transport.metrics.ended(self.end);
+    }
+}
+
+impl<S> Connection<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
+    pub fn new(transport: Transport, service: S, shutdown: Shutdown) -> Self {
+        Self {
+            transport,
+            service,
+            shutdown,
+        }
+    }
+
+    pub async fn run(self, stream: TcpStream) {
+        let mut open = Open::new(&self.transport);
+        let Some(tls) = &self.transport.tls else {
+            open.end = self.speak(stream, None).await;
+            return;
+        };
+        let Some(stream) = self.shake_hands(tls, stream).await else {
+            open.end = ConnectionEnd::Failed;
+            return;
+        };
+        let peer = certificates(&stream);
+        open.end = self.speak(stream, peer).await;
+    }
+
+    async fn shake_hands(&self, tls: &Tls, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let shaking = TlsAcceptor::from(tls.config()).accept(stream);
+        let shaking = tokio::time::timeout(self.transport.settings.handshake_timeout, shaking);
+        // Told to end, the server owes nothing to who has not asked yet.
+        let problem = match self.shutdown.soft().run_until_cancelled(shaking).await? {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "the client did not finish it in time".to_owned(),
+        };
+        self.transport.metrics.handshake_failed();
+        tracing::debug!(problem, "a TLS handshake failed");
+        None
+    }
+
+    /// HTTP/2 until both sides are done, or until we are.
+    async fn speak<IO>(&self, stream: IO, peer: Option<PeerCertificates>) -> ConnectionEnd
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let settings = &self.transport.settings;
+        let stream = Prefaced::new(stream, settings.handshake_timeout, &self.shutdown);
+        let service = self.service.clone();
+        let serve = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(peer.clone());
+            }
+            service.clone().oneshot(request)
+        });
+        let speaking = protocol(settings).serve_connection(TokioIo::new(stream), serve);
+        let mut speaking = pin!(speaking);
+        let age = settings
+            .connection_age
+            .map(|age| jittered(age, self.transport.randomness.as_ref()));
+        let grace = tokio::select! {
+            ended = speaking.as_mut() => return end_of(ended),
+            () = self.shutdown.soft().cancelled() => None,
+            () = reached(age) => {
+                self.transport.metrics.aged();
+                Some(settings.connection_age_grace)
+            }
+        };
+        // GOAWAY: the client makes its next calls elsewhere, and these end as they would have.
+        speaking.as_mut().graceful_shutdown();
+        tokio::select! {
+            ended = speaking.as_mut() => end_of(ended),
+            () = self.shutdown.hard().cancelled() => ConnectionEnd::Cut,
+            () = reached(grace) => ConnectionEnd::Cut,
+        }
+    }
+}
+
+fn protocol(settings: &TransportSettings) -> http2::Builder<TokioExecutor> {
+    let mut protocol = http2::Builder::new(TokioExecutor::new());
+    protocol
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.streams_per_connection_max)
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+        .max_pending_accept_reset_streams(RESETS_BEFORE_ACCEPTED_MAX)
+        .max_header_list_size(settings.header_bytes_max)
+        .initial_stream_window_size(settings.stream_window_bytes)
+        .initial_connection_window_size(settings.connection_window_bytes)
+        .max_send_buf_size(settings.send_buffer_bytes_max)
+        .keep_alive_interval(settings.keepalive_interval)
+        .keep_alive_timeout(settings.keepalive_timeout);
+    protocol
+}
+
+/// Never, where there is no such time.
+async fn reached(after: Option<Duration>) {
+    match after {
+        Some(after) => tokio::time::sleep(after).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn end_of(ended: Result<(), hyper::Error>) -> ConnectionEnd {
+    match ended {
+        Ok(()) => ConnectionEnd::Closed,
+        Err(error) => {
+            tracing::debug!(error = %error, "a gRPC connection failed");
+            ConnectionEnd::Failed
+        }
+    }
+}
+
+fn certificates(stream: &TlsStream<TcpStream>) -> Option<PeerCertificates> {
+    let (_, session) = stream.get_ref();
+    let shown = session.peer_certificates()?;
+    Some(PeerCertificates(
+        shown
+            .iter()
+            .map(|certificate| certificate.clone().into_owned())
+            .collect::<Arc<[_]>>(),
+    ))
+}
+
+/// A tenth more or less, so that clients that came at once do not all leave at once.
+fn jittered(age: Duration, randomness: &dyn Randomness) -> Duration {
+    let Ok([first, second, ..]) = randomness.bytes() else {
+        // Without randomness an age is still an age.
+        return age;
+    };
+    let part = u32::from(u16::from_be_bytes([first, second]));
+    let least = age.saturating_sub(age / 10);
+    least.saturating_add((age / 5).saturating_mul(part) / u32::from(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::randomness::SeededRandomness;
+
+    #[test]
+    fn ages_lie_within_a_tenth_and_apart() {
+        let randomness = SeededRandomness::new(11);
+        let age = Duration::from_secs(600);
+        let ages: Vec<Duration> = (0..100).map(|_| jittered(age, &randomness)).collect();
+        let (least, most) = (ages.iter().min().unwrap(), ages.iter().max().unwrap());
+        assert!(*least >= Duration::from_secs(540), "{least:?}");
+        assert!(*most <= Duration::from_secs(660), "{most:?}");
+        assert!(
+            *most - *least > Duration::from_secs(60),
+            "{least:?} {most:?}"
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! What the gRPC port counts of its connections and of what it refuses.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionEnd {
+    /// By the client, or as it was told to.
+    Closed,
+    /// Against its protocol, in silence, or torn.
+    Failed,
+    /// By us, with calls that had not ended in their grace.
+    Cut,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct TransportMetrics {
+    accepted: Counter,
+    accept_failures: Counter,
+    handshake_failures: Counter,
+    connections: Gauge,
+    closed: Counter,
+    failed: Counter,
+    cut: Counter,
+    aged: Counter,
+    tls_reloads: Counter,
+    tls_reload_failures: Counter,
+    shed: Counter,
+    calls: Gauge,
+    streams: Gauge,
+    calls_running: Arc<AtomicU64>,
+    streams_open: Arc<AtomicU64>,
+}
+
+/// One of what is counted as running, until it is dropped.
+#[derive(Debug)]
+pub struct Running(Arc<AtomicU64>);
+
+impl Running {
+    /// `None` where there are as many as may be.
+    fn begin(count: &Arc<AtomicU64>, most: u64) -> Option<Self> {
+        let began = Self(Arc::clone(count));
+        (count.fetch_add(1, Ordering::Relaxed) < most).then_some(began)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl TransportMetrics {
+    pub(super) fn register() -> Self {
+        describe_counter!(
+            "ambit_connections_accepted_total",
+            "gRPC connections that were accepted"
+        );
+        describe_counter!(
+            "ambit_accept_failures_total",
+            "Connections that could not be accepted, e.g. for want of file descriptors"
+        );
+        describe_counter!(
+            "ambit_tls_handshake_failures_total",
+            "TLS handshakes that failed or took too long"
+        );
+        describe_gauge!("ambit_connections", "gRPC connections that are open");
+        describe_counter!(
+            "ambit_connections_ended_total",
+            "gRPC connections by how they ended: closed, failed, or cut by the server"
+        );
+        describe_counter!(
+            "ambit_connections_aged_total",
+            "gRPC connections that were told to end for their age"
+        );
+        describe_counter!(
+            "ambit_tls_reloads_total",
+            "Times that changed TLS files were taken"
+        );
+        describe_counter!(
+            "ambit_tls_reload_failures_total",
+            "Times that the TLS files could not be used, and those before were kept"
+        );
+        describe_counter!(
+            "ambit_calls_shed_total",
+            "gRPC calls that were refused as OVERLOADED"
+        );
+        describe_gauge!(
+            "ambit_calls_in_flight",
+            "gRPC calls that have no answer yet, those of the health service aside"
+        );
+        describe_gauge!(
+            "ambit_streams_open",
+            "Answers of gRPC calls that are streams and open"
+        );
+        Self {
+            shed: counter!("ambit_calls_shed_total"),
+            calls: gauge!("ambit_calls_in_flight"),
+            streams: gauge!("ambit_streams_open"),
+            calls_running: Arc::default(),
+            streams_open: Arc::default(),
+            accepted: counter!("ambit_connections_accepted_total"),
+            accept_failures: counter!("ambit_accept_failures_total"),
+            handshake_failures: counter!("ambit_tls_handshake_failures_total"),
+            connections: gauge!("ambit_connections"),
+            closed: counter!("ambit_connections_ended_total", "how" => "closed"),
+            failed: counter!("ambit_connections_ended_total", "how" => "failed"),
+            cut: counter!("ambit_connections_ended_total", "how" => "cut"),
+            aged: counter!("ambit_connections_aged_total"),
+            tls_reloads: counter!("ambit_tls_reloads_total"),
+            tls_reload_failures: counter!("ambit_tls_reload_failures_total"),
+        }
+    }
+
+    /// Counts nothing: for a server that nobody asks for its metrics.
+    pub fn unseen() -> Self {
+        Self {
+            shed: Counter::noop(),
+            calls: Gauge::noop(),
+            streams: Gauge::noop(),
+            calls_running: Arc::default(),
+            streams_open: Arc::default(),
+            accepted: Counter::noop(),
+            accept_failures: Counter::noop(),
+            handshake_failures: Counter::noop(),
+            connections: Gauge::noop(),
+            closed: Counter::noop(),
+            failed: Counter::noop(),
+            cut: Counter::noop(),
+            aged: Counter::noop(),
+            tls_reloads: Counter::noop(),
+            tls_reload_failures: Counter::noop(),
+        }
+    }
+
+    /// `None` where so many run already.
+    pub fn begin_call(&self, most: u64) -> Option<Running> {
+        Running::begin(&self.calls_running, most)
+    }
+
+    /// `None` where so many are open already.
+    pub fn open_stream(&self, most: u64) -> Option<Running> {
+        Running::begin(&self.streams_open, most)
+    }
+
+    pub fn shed(&self) {
+        self.shed.increment(1);
+    }
+
+    /// What is counted beside the calls, brought to where it is shown.
+    pub(super) fn read(&self) {
+        let shown = |count: &AtomicU64| super::number(count.load(Ordering::Relaxed));
+        self.calls.set(shown(&self.calls_running));
+        self.streams.set(shown(&self.streams_open));
+    }
+
+    pub fn accepted(&self) {
+        self.accepted.increment(1);
+        self.connections.increment(1.0);
+    }
+
+    pub fn accept_failed(&self) {
+        self.accept_failures.increment(1);
+    }
+
+    pub fn handshake_failed(&self) {
+        self.handshake_failures.increment(1);
+    }
+
+    pub fn aged(&self) {
+        self.aged.increment(1);
+    }
+
+    pub fn ended(&self, how: ConnectionEnd) {
+        self.connections.decrement(1.0);
+        match how {
+            ConnectionEnd::Closed => self.closed.increment(1),
+            ConnectionEnd::Failed => self.failed.increment(1),
+            ConnectionEnd::Cut => self.cut.increment(1),
+        }
+    }
+
+    pub fn tls_reloaded(&self) {
+        self.tls_reloads.increment(1);
+    }
+
+    pub fn tls_reload_failed(&self) {
+        self.tls_reload_failures.increment(1);
+    }
+}

@@ -1,0 +1,117 @@
+//! How connections end: in silence, of age, and with the server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambit::clock::{Clock as _, SystemClock};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tonic_health::pb::HealthCheckRequest;
+
+use crate::database::Database;
+use crate::grpc::server::{TestServer, check};
+
+pub async fn server(database: &Database, more: &[(&str, &str)]) -> TestServer {
+    TestServer::start_with(database, Arc::new(SystemClock::new()), more).await
+}
+
+/// The other side ends the connection, whatever it says before.
+pub async fn closed_within(mut stream: TcpStream, time: Duration) {
+    let mut said = Vec::new();
+    // A reset is an end too.
+    let _ = tokio::time::timeout(time, stream.read_to_end(&mut said))
+        .await
+        .expect("the connection is still open");
+}
+
+async fn is_open_after(address: SocketAddr, time: Duration) -> bool {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut said = Vec::new();
+    tokio::time::timeout(time, stream.read_to_end(&mut said))
+        .await
+        .is_err()
+}
+
+/// Case 26: who connects and says nothing does not keep its place for long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_connection_is_closed_and_gives_its_place_back() {
+    let database = Database::new();
+    let limits = [("handshake_timeout_ms", "200"), ("connections_max", "20")];
+    let server = server(&database, &limits).await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(server.grpc).await.unwrap());
+    }
+    // Ten times as many as there are places, and still someone who speaks is served.
+    let last = TcpStream::connect(server.grpc).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), super::floods::ping(last))
+        .await
+        .expect("silent connections keep others out")
+        .unwrap();
+    for stream in silent {
+        closed_within(stream, Duration::from_secs(5)).await;
+    }
+    server.stop().await;
+    // The control: it is the timeout that ends them.
+    let control = Database::new();
+    let patient = self::server(&control, &[("handshake_timeout_ms", "60000")]).await;
+    assert!(is_open_after(patient.grpc, Duration::from_millis(600)).await);
+    patient.stop().await;
+}
+
+/// Calls go on over the next connection, and none of them fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_of_age_is_told_and_no_call_fails() {
+    let database = Database::new();
+    let server = server(&database, &[("connection_age_ms", "150")]).await;
+    server.make_account("acme", &["c1".to_owned()]).await;
+    let clock = SystemClock::new();
+    let begun = clock.monotonic();
+    while clock.monotonic() - begun < Duration::from_millis(1_500) {
+        server.decisions().check(check("acme", "c1")).await.unwrap();
+    }
+    let aged = metric(server.http, "ambit_connections_aged_total").await;
+    assert!(aged >= 3.0, "{aged} connections were told to end");
+    assert_eq!(
+        metric(server.http, "ambit_connections_ended_total{how=\"cut\"}").await,
+        0.0
+    );
+    server.stop().await;
+}
+
+/// A stream that would go on for ever has its grace, and is cut after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endless_stream_is_cut_after_the_grace_of_its_connection() {
+    let database = Database::new();
+    let limits = [
+        ("connection_age_ms", "200"),
+        ("connection_age_grace_ms", "200"),
+    ];
+    let server = server(&database, &limits).await;
+    let mut watch = server
+        .health()
+        .watch(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let ended = tokio::time::timeout(Duration::from_secs(5), async {
+        while watch.message().await.is_ok_and(|answer| answer.is_some()) {}
+    });
+    ended.await.expect("the stream goes on");
+    assert!(metric(server.http, "ambit_connections_ended_total{how=\"cut\"}").await >= 1.0);
+    server.stop().await;
+}
+
+/// One number of `/metrics`.
+pub async fn metric(http: SocketAddr, name: &str) -> f64 {
+    let text = reqwest::get(format!("http://{http}/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.unwrap_or_else(|| panic!("{name} is not there:\n{text}"));
+    line.trim().parse().unwrap()
+}
