@@ -6,12 +6,10 @@ mod direct;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{self, Handle, Runtime};
-use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use self::direct::DirectStore;
@@ -23,8 +21,10 @@ use crate::config::{Config, Database, DatabaseUrl};
 use crate::directory::Directory;
 use crate::feed::{Backoff, Feed};
 use crate::graph_cache::{CacheLimits, GraphCache};
+use crate::grpc::observed::{Observe, methods};
 use crate::grpc::server::{Backend, Transport};
 use crate::http::{Console, LanguageError, Telling};
+use crate::measured_store::Measured;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notifications::{Notifications, NotificationsError, Surroundings};
 use crate::randomness::SystemRandomness;
@@ -41,14 +41,13 @@ use crate::tls::{Tls, TlsError};
 use crate::{grpc, http};
 
 mod ports;
+mod task;
 
 use ports::{Reserved, raise_descriptor_limit};
+use task::Task;
 
 /// Of the shutdown grace, what is kept back for closing the database after the calls have ended.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
-
-/// Connections of a command that works on a database beside its servers.
-const DIRECT_CONNECTIONS_MAX: u32 = 4;
 
 /// Waits between attempts to reach a database at the start.
 const FIRST_REACH: Backoff = Backoff {
@@ -109,6 +108,7 @@ pub struct App {
     callers: Task,
     /// Where there are files of TLS to follow.
     tls: Option<Task>,
+    upkeep: Task,
     /// Dropped last: connections of the store may have been opened there.
     _background: Background,
 }
@@ -132,22 +132,17 @@ impl App {
         let (grpc_address, http_address) = (grpc.address, http.address);
         let last = CancellationToken::new();
         let telling = Arc::new(OnceLock::new());
-        let http = http::serve(
-            http.listen()?,
-            Arc::clone(&telling),
-            shutdown.clone(),
-            last.clone(),
-        );
-        let http = Task::spawn("HTTP server", http);
+        let http = serve_http(http, &telling, &shutdown, &last)?;
         let opened = open_until_ended(config, clock.as_ref(), &shutdown).await?;
-        let (store, outbox) = (opened.store, opened.outbox);
+        let metrics = Arc::new(Metrics::new()?);
+        let (store, outbox) = measured(opened.store, opened.outbox, &clock, &metrics);
         let authentication = authentication_of(config, opened.tokens, &clock).await?;
         let graphs = GraphCache::new(Arc::clone(&store), Arc::clone(&clock), limits(config));
+        graphs.tell_load_seconds(metrics.load_seconds());
         let directory = Directory::new(Arc::clone(&store), graphs.clone(), Arc::clone(&clock));
         let console_url = console_url(config, http_address);
         let linking = linking(config, &console_url);
         let requests = requests_of(&directory, &store, &outbox, &clock, linking);
-        let metrics = Arc::new(Metrics::new()?);
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
         let console = console_of(&requests, &graphs, &store, &clock, &console_url)?;
@@ -176,11 +171,14 @@ impl App {
             directory: directory.clone(),
             requests,
             store: Arc::clone(&store),
-            clock,
+            clock: Arc::clone(&clock),
             shutdown: shutdown.clone(),
+            decisions: metrics.decisions(),
         });
         let transport = transport_of(config, tls.clone(), &metrics);
-        let grpc = grpc::server::serve(grpc.listen()?, transport, routes, shutdown.clone());
+        let observe = Observe::new(metrics.calls(methods()), clock);
+        let grpc =
+            grpc::server::serve(grpc.listen()?, transport, routes, observe, shutdown.clone());
         announce(config, grpc_address, http_address);
         Ok(Self {
             grpc_address,
@@ -196,6 +194,7 @@ impl App {
             callers: background.spawn("callers", authentication.follow(last.clone())),
             tls: tls
                 .map(|tls| background.spawn("TLS", tls.follow(metrics.transport(), last.clone()))),
+            upkeep: background.spawn("metrics", metrics.keep_up(last.clone())),
             _background: background,
             grpc: Task::spawn("gRPC server", grpc),
             http,
@@ -228,6 +227,7 @@ impl App {
             error = self.keeper.died() => Some(error),
             error = self.notifications.died() => Some(error),
             error = self.callers.died() => Some(error),
+            error = self.upkeep.died() => Some(error),
             error = self.grpc.died() => Some(error),
             error = self.http.died() => Some(error),
         };
@@ -254,6 +254,7 @@ impl App {
             if let Some(tls) = &mut self.tls {
                 tls.ended().await;
             }
+            self.upkeep.ended().await;
             self.http.ended().await;
             self.store.close().await;
         };
@@ -420,64 +421,6 @@ impl Drop for Background {
     }
 }
 
-/// A part of the server that runs until it is told to end.
-struct Task {
-    part: &'static str,
-    handle: JoinHandle<Result<(), String>>,
-    has_ended: bool,
-}
-
-impl Task {
-    fn spawn<E: std::fmt::Display>(
-        part: &'static str,
-        work: impl Future<Output = Result<(), E>> + Send + 'static,
-    ) -> Self {
-        let work = async move { work.await.map_err(|error| error.to_string()) };
-        Self {
-            part,
-            handle: tokio::spawn(work),
-            has_ended: false,
-        }
-    }
-
-    /// Answers when the part has ended though nobody told it to.
-    async fn died(&mut self) -> AppError {
-        let problem = match self.join().await {
-            Ok(Ok(())) => "it returned".to_owned(),
-            Ok(Err(problem)) => problem,
-            Err(panic) => panic.to_string(),
-        };
-        AppError::Died {
-            part: self.part,
-            problem,
-        }
-    }
-
-    /// Waits for the end of a part that was told to end.
-    async fn ended(&mut self) {
-        if self.has_ended {
-            return;
-        }
-        match self.join().await {
-            Ok(Ok(())) => {}
-            Ok(Err(problem)) => tracing::warn!(part = self.part, problem, "ended with an error"),
-            Err(panic) => tracing::error!(part = self.part, problem = %panic, "ended in a panic"),
-        }
-    }
-
-    async fn join(&mut self) -> Result<Result<(), String>, JoinError> {
-        let joined = pin!(&mut self.handle).await;
-        self.has_ended = true;
-        joined
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.handle.abort();
-    }
-}
-
 /// Knows the callers of the moment at once, where the database answers.
 async fn authentication_of(
     config: &Config,
@@ -492,6 +435,38 @@ async fn authentication_of(
     )?;
     authentication.begin().await;
     Ok(authentication)
+}
+
+/// Serves the HTTP port from before there is anything to tell.
+fn serve_http(
+    http: Reserved,
+    telling: &Arc<OnceLock<Telling>>,
+    shutdown: &Shutdown,
+    last: &CancellationToken,
+) -> Result<Task, AppError> {
+    let http = http::serve(
+        http.listen()?,
+        Arc::clone(telling),
+        shutdown.clone(),
+        last.clone(),
+    );
+    Ok(Task::spawn("HTTP server", http))
+}
+
+/// The database with its calls timed.
+fn measured(
+    store: Arc<dyn Store>,
+    outbox: Arc<dyn Outbox>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> (Arc<dyn Store>, Arc<dyn Outbox>) {
+    let measured = Arc::new(Measured::new(
+        store,
+        outbox,
+        Arc::clone(clock),
+        metrics.store(),
+    ));
+    (Arc::clone(&measured) as Arc<dyn Store>, measured)
 }
 
 fn requests_of(

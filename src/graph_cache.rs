@@ -26,8 +26,8 @@
 //! the eras last, after the graph is chosen. So no graph of a database's past is answered once its
 //! replacement was noticed, whatever loads and catch-ups were under way.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moka::future::Cache;
@@ -109,6 +109,13 @@ pub struct CacheLimits {
     pub load_timeout: Duration,
 }
 
+/// What is told how long loads take.
+#[derive(Clone)]
+pub struct LoadSeconds {
+    pub ok: metrics::Histogram,
+    pub failed: metrics::Histogram,
+}
+
 /// Loads at a time; each keeps a core busy, and the store's readers too.
 const LOADS_AT_ONCE: usize = 4;
 
@@ -133,6 +140,12 @@ struct Inner {
     loads_begun: AtomicU64,
     reloads_begun: AtomicU64,
     catch_ups_begun: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    evictions: Arc<AtomicU64>,
+    load_seconds: OnceLock<LoadSeconds>,
+    /// Monotonic nanoseconds at which an account last took on a new revision.
+    advanced_at: AtomicU64,
     /// See INVARIANT (era).
     era: AtomicU64,
     identity: tokio::sync::Mutex<KnownIdentity>,
@@ -144,12 +157,17 @@ struct Inner {
 
 impl GraphCache {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limits: CacheLimits) -> Self {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let evicted = Arc::clone(&evictions);
         let accounts = Cache::builder()
             .max_capacity(limits.bytes_max / WEIGHT_UNIT_BYTES)
             .weigher(|_account: &Id, live: &Arc<LiveAccount>| {
                 u32::try_from(live.weigh().div_ceil(WEIGHT_UNIT_BYTES)).unwrap_or(u32::MAX)
             })
-            .eviction_listener(|_account, live: Arc<LiveAccount>, cause| {
+            .eviction_listener(move |_account, live: Arc<LiveAccount>, cause| {
+                if cause == RemovalCause::Size {
+                    evicted.fetch_add(1, Ordering::Relaxed);
+                }
                 // Re-weighing replaces an account by itself.
                 if cause != RemovalCause::Replaced {
                     live.set_covered(false);
@@ -167,6 +185,11 @@ impl GraphCache {
                 loads_begun: AtomicU64::new(0),
                 reloads_begun: AtomicU64::new(0),
                 catch_ups_begun: AtomicU64::new(0),
+                hits: AtomicU64::new(0),
+                misses: AtomicU64::new(0),
+                evictions,
+                load_seconds: OnceLock::new(),
+                advanced_at: AtomicU64::new(0),
                 era: AtomicU64::new(0),
                 identity,
                 verified_at: AtomicU64::new(0),
@@ -218,8 +241,14 @@ impl GraphCache {
     pub async fn live(&self, account: &Id) -> Result<Arc<LiveAccount>, ReadError> {
         for _ in 0..ERAS_TRIED {
             let live = match self.inner.accounts.get(account).await {
-                Some(live) => live,
-                None => self.load_for_all(account).await?,
+                Some(live) => {
+                    self.inner.hits.fetch_add(1, Ordering::Relaxed);
+                    live
+                }
+                None => {
+                    self.inner.misses.fetch_add(1, Ordering::Relaxed);
+                    self.load_for_all(account).await?
+                }
             };
             if self.is_of_this_era(&live) {
                 return Ok(live);
@@ -344,6 +373,41 @@ impl GraphCache {
     /// Questions to the store what changed in a cached account.
     pub fn catch_ups_begun(&self) -> u64 {
         self.inner.catch_ups_begun.load(Ordering::SeqCst)
+    }
+
+    /// Reads whose account was cached.
+    pub fn hits(&self) -> u64 {
+        self.inner.hits.load(Ordering::Relaxed)
+    }
+
+    /// Reads that waited for a load.
+    pub fn misses(&self) -> u64 {
+        self.inner.misses.load(Ordering::Relaxed)
+    }
+
+    /// Accounts that were dropped for want of room.
+    pub fn evictions(&self) -> u64 {
+        self.inner.evictions.load(Ordering::Relaxed)
+    }
+
+    /// Time since a cached account last took on a new revision; `None` before the first time.
+    pub fn revision_age(&self) -> Option<Duration> {
+        match self.inner.advanced_at.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(Duration::from_nanos(self.now_nanos().saturating_sub(at))),
+        }
+    }
+
+    /// Has the time of loads told from here on; the first one to ask is told.
+    pub fn tell_load_seconds(&self, seconds: LoadSeconds) {
+        // A cache belongs to one server, so there is no second one to ask.
+        let _first = self.inner.load_seconds.set(seconds);
+    }
+
+    fn note_advance(&self) {
+        self.inner
+            .advanced_at
+            .store(self.now_nanos(), Ordering::Relaxed);
     }
 
     /// Cached accounts with the heads that they stand at, in no order.

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod health;
 pub mod idempotency;
 pub mod methods;
+pub mod observed;
 pub mod packed;
 pub mod page_token;
 pub mod reading;

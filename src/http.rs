@@ -78,7 +78,8 @@ async fn metrics(State(told): State<Told>) -> Response {
         metrics,
         ..
     } = telling;
-    let text = metrics.render(&graphs, &feed).await;
+    let is_ready = !told.shutdown.has_begun() && graphs.is_fresh();
+    let text = metrics.render(&graphs, &feed, is_ready).await;
     ([(header::CONTENT_TYPE, METRICS_FORMAT)], text).into_response()
 }
 

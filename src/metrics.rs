@@ -4,19 +4,32 @@
 //! up. What is known elsewhere is read when it is asked for, so that nothing is counted twice. No
 //! label carries an account or a user: those are as many as there are customers, and theirs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram, with_local_recorder,
 };
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use metrics_process::Collector;
+use tokio_util::sync::CancellationToken;
 
 use crate::feed::{FeedMode, FeedStatus};
-use crate::graph_cache::GraphCache;
+use crate::graph_cache::{GraphCache, LoadSeconds};
 
+mod calls;
+mod decisions;
+mod notifications;
+mod store;
 mod transport;
 
+pub use calls::{CODES, CallMetrics, MethodId};
+pub use decisions::{DecidingMethod, DecisionMetrics, Tally};
+pub use notifications::{NotificationChannel, NotificationMetrics};
+pub use store::StoreMetrics;
 pub use transport::{ConnectionEnd, Running, TransportMetrics};
 
 const CATCH_UP_SECONDS: &str = "ambit_feed_catch_up_seconds";
@@ -28,39 +41,43 @@ const CATCH_UP_BUCKETS: &[f64] = &[
     5.0,
 ];
 
+const LOAD_SECONDS: &str = "ambit_graph_load_seconds";
+
+/// From an account of a few rows to one of many millions.
+const LOAD_BUCKETS: &[f64] = &[
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    300.0,
+];
+
+const HISTOGRAMS: [(&str, &[f64]); 4] = [
+    (CATCH_UP_SECONDS, CATCH_UP_BUCKETS),
+    (LOAD_SECONDS, LOAD_BUCKETS),
+    (calls::CALL_SECONDS, calls::CALL_BUCKETS),
+    (store::STORE_SECONDS, store::STORE_BUCKETS),
+];
+
+/// Histograms keep what they are told until it is put into buckets; this bounds how much that is
+/// where nobody asks for the metrics.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
 pub struct Metrics {
+    recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
+    process: Collector,
+    ready: Gauge,
     feed: FeedMetrics,
     graphs: GraphMetrics,
     catch_up_seconds: Histogram,
     notifications: NotificationMetrics,
     transport: TransportMetrics,
-}
-
-/// The ways in which people are told of access requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotificationChannel {
-    Webhook,
-    Email,
-}
-
-/// What the worker of notifications counts; cheap to clone.
-#[derive(Clone)]
-pub struct NotificationMetrics {
-    webhook: ChannelMetrics,
-    email: ChannelMetrics,
-    oldest_seconds: Gauge,
-}
-
-#[derive(Clone)]
-struct ChannelMetrics {
-    sent: Counter,
-    failed: Counter,
-    dead: Counter,
+    decisions: DecisionMetrics,
+    store: StoreMetrics,
 }
 
 struct FeedMetrics {
     lag_seconds: Gauge,
+    bound_seconds: Gauge,
+    revision_age_seconds: Gauge,
     by_notify: Gauge,
     by_poll: Gauge,
     reconnects: Counter,
@@ -74,9 +91,15 @@ struct FeedMetrics {
 struct GraphMetrics {
     accounts: Gauge,
     bytes: Gauge,
+    bytes_max: Gauge,
+    resources: Gauge,
+    users: Gauge,
     loads: Counter,
     reloads: Counter,
     catch_ups: Counter,
+    hits: Counter,
+    misses: Counter,
+    evictions: Counter,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,14 +110,34 @@ impl Metrics {
     /// # Errors
     /// [`MetricsError`] where the buckets of a histogram are none, which is a defect of this file.
     pub fn new() -> Result<Self, MetricsError> {
-        let matcher = Matcher::Full(CATCH_UP_SECONDS.to_owned());
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(matcher, CATCH_UP_BUCKETS)
-            .map_err(|_empty| MetricsError)?
-            .build_recorder();
+        let mut builder = PrometheusBuilder::new();
+        for (name, buckets) in HISTOGRAMS {
+            builder = builder
+                .set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)
+                .map_err(|_empty| MetricsError)?;
+        }
+        let recorder = Arc::new(builder.build_recorder());
         let handle = recorder.handle();
+        let process = Collector::default();
+        let decisions = DecisionMetrics::new(Arc::clone(&recorder));
+        let store = StoreMetrics::new(Arc::clone(&recorder));
         Ok(with_local_recorder(&recorder, || Self {
+            recorder: Arc::clone(&recorder),
             handle,
+            ready: {
+                process.describe();
+                describe_gauge!(
+                    "ambit_build_info",
+                    "1, with the version of the program as a label"
+                );
+                gauge!("ambit_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+                describe_gauge!(
+                    "ambit_ready",
+                    "1 where the server says that it is ready, else 0"
+                );
+                gauge!("ambit_ready")
+            },
+            process,
             feed: FeedMetrics::register(),
             graphs: GraphMetrics::register(),
             catch_up_seconds: {
@@ -107,12 +150,29 @@ impl Metrics {
             },
             notifications: NotificationMetrics::register(),
             transport: TransportMetrics::register(),
+            decisions,
+            store,
         }))
     }
 
     /// What the feed tells how long its catch-ups take.
     pub fn catch_up_seconds(&self) -> Histogram {
         self.catch_up_seconds.clone()
+    }
+
+    /// What the cache tells how long its loads take.
+    pub fn load_seconds(&self) -> LoadSeconds {
+        with_local_recorder(&self.recorder, || {
+            describe_histogram!(
+                LOAD_SECONDS,
+                Unit::Seconds,
+                "Time that whole loads of accounts took, reloads aside"
+            );
+            LoadSeconds {
+                ok: histogram!(LOAD_SECONDS, "outcome" => "ok"),
+                failed: histogram!(LOAD_SECONDS, "outcome" => "failed"),
+            }
+        })
     }
 
     /// What the worker of notifications counts by.
@@ -125,11 +185,39 @@ impl Metrics {
         self.transport.clone()
     }
 
+    /// What those who decide count by.
+    pub fn decisions(&self) -> DecisionMetrics {
+        self.decisions.clone()
+    }
+
+    /// What the calls of the database are timed by.
+    pub fn store(&self) -> StoreMetrics {
+        self.store.clone()
+    }
+
+    /// What calls of these methods are timed by.
+    pub fn calls(&self, methods: Vec<String>) -> CallMetrics {
+        CallMetrics::new(Arc::clone(&self.recorder), methods)
+    }
+
+    /// Puts into buckets what histograms were told, until told to end.
+    pub async fn keep_up(self: Arc<Self>, ending: CancellationToken) {
+        let upkeep = async {
+            loop {
+                tokio::time::sleep(UPKEEP_INTERVAL).await;
+                self.handle.run_upkeep();
+            }
+        };
+        ending.run_until_cancelled(upkeep).await;
+    }
+
     /// Everything as it is now, in the text format of Prometheus.
-    pub async fn render(&self, graphs: &GraphCache, feed: &FeedStatus) -> String {
+    pub async fn render(&self, graphs: &GraphCache, feed: &FeedStatus, is_ready: bool) -> String {
+        self.ready.set(f64::from(u8::from(is_ready)));
         self.feed.read(graphs, feed);
         self.graphs.read(graphs).await;
         self.transport.read();
+        with_local_recorder(&self.recorder, || self.process.collect());
         self.text()
     }
 
@@ -140,72 +228,22 @@ impl Metrics {
     }
 }
 
-impl NotificationMetrics {
-    fn register() -> Self {
-        describe_counter!(
-            "ambit_notifications_sent_total",
-            "Webhooks and mails about access requests that were taken"
-        );
-        describe_counter!(
-            "ambit_notification_failures_total",
-            "Attempts that failed and are made again"
-        );
-        describe_counter!(
-            "ambit_notifications_dead_total",
-            "Webhooks and mails about access requests that were given up"
-        );
-        describe_gauge!(
-            "ambit_notification_oldest_undelivered_seconds",
-            Unit::Seconds,
-            "Age of the oldest webhook or mail that is still to be taken; 0 where there is none"
-        );
-        Self {
-            webhook: ChannelMetrics::register("webhook"),
-            email: ChannelMetrics::register("email"),
-            oldest_seconds: gauge!("ambit_notification_oldest_undelivered_seconds"),
-        }
-    }
-
-    fn of(&self, channel: NotificationChannel) -> &ChannelMetrics {
-        match channel {
-            NotificationChannel::Webhook => &self.webhook,
-            NotificationChannel::Email => &self.email,
-        }
-    }
-
-    pub fn sent(&self, channel: NotificationChannel) {
-        self.of(channel).sent.increment(1);
-    }
-
-    pub fn failed(&self, channel: NotificationChannel) {
-        self.of(channel).failed.increment(1);
-    }
-
-    pub fn dead(&self, channel: NotificationChannel) {
-        self.of(channel).dead.increment(1);
-    }
-
-    pub fn oldest_undelivered(&self, age: Duration) {
-        self.oldest_seconds.set(age.as_secs_f64());
-    }
-}
-
-impl ChannelMetrics {
-    fn register(channel: &'static str) -> Self {
-        Self {
-            sent: counter!("ambit_notifications_sent_total", "channel" => channel),
-            failed: counter!("ambit_notification_failures_total", "channel" => channel),
-            dead: counter!("ambit_notifications_dead_total", "channel" => channel),
-        }
-    }
-}
-
 impl FeedMetrics {
     fn register() -> Self {
         describe_gauge!(
             "ambit_feed_lag_seconds",
             Unit::Seconds,
             "Age of the moment at which the feed last knew every cached account to be current; no value before the first time"
+        );
+        describe_gauge!(
+            "ambit_feed_staleness_bound_seconds",
+            Unit::Seconds,
+            "Age of a picture above which reads are refused"
+        );
+        describe_gauge!(
+            "ambit_revision_age_seconds",
+            Unit::Seconds,
+            "Time since an account in memory last took on a new revision; no value before the first"
         );
         describe_gauge!(
             "ambit_feed_mode",
@@ -233,6 +271,8 @@ impl FeedMetrics {
         );
         Self {
             lag_seconds: gauge!("ambit_feed_lag_seconds"),
+            bound_seconds: gauge!("ambit_feed_staleness_bound_seconds"),
+            revision_age_seconds: gauge!("ambit_revision_age_seconds"),
             by_notify: gauge!("ambit_feed_mode", "mode" => "notify"),
             by_poll: gauge!("ambit_feed_mode", "mode" => "poll"),
             reconnects: counter!("ambit_feed_reconnects_total"),
@@ -248,6 +288,11 @@ impl FeedMetrics {
         let staleness = graphs.staleness();
         self.lag_seconds
             .set(staleness.map_or(f64::NAN, |age| age.as_secs_f64()));
+        self.bound_seconds
+            .set(graphs.limits().staleness_bound.as_secs_f64());
+        let revision_age = graphs.revision_age();
+        self.revision_age_seconds
+            .set(revision_age.map_or(f64::NAN, |age| age.as_secs_f64()));
         let listens = feed.mode() == FeedMode::Notify;
         self.by_notify.set(f64::from(u8::from(listens)));
         self.by_poll.set(f64::from(u8::from(!listens)));
@@ -280,7 +325,32 @@ impl GraphMetrics {
             "ambit_graph_catch_ups_total",
             "Questions to the database what changed in an account in memory"
         );
+        describe_gauge!(
+            "ambit_graph_bytes_max",
+            Unit::Bytes,
+            "Memory that graphs may take"
+        );
+        describe_gauge!(
+            "ambit_graph_resources",
+            "Resources of all accounts in memory"
+        );
+        describe_gauge!("ambit_graph_users", "Users of all accounts in memory");
+        describe_counter!(
+            "ambit_cache_hits_total",
+            "Reads whose account was in memory"
+        );
+        describe_counter!("ambit_cache_misses_total", "Reads that waited for a load");
+        describe_counter!(
+            "ambit_cache_evictions_total",
+            "Accounts that were dropped from memory for want of room"
+        );
         Self {
+            bytes_max: gauge!("ambit_graph_bytes_max"),
+            resources: gauge!("ambit_graph_resources"),
+            users: gauge!("ambit_graph_users"),
+            hits: counter!("ambit_cache_hits_total"),
+            misses: counter!("ambit_cache_misses_total"),
+            evictions: counter!("ambit_cache_evictions_total"),
             accounts: gauge!("ambit_graph_accounts"),
             bytes: gauge!("ambit_graph_bytes"),
             loads: counter!("ambit_graph_loads_total"),
@@ -291,7 +361,19 @@ impl GraphMetrics {
 
     async fn read(&self, graphs: &GraphCache) {
         self.bytes.set(number(graphs.bytes().await));
+        self.bytes_max.set(number(graphs.limits().bytes_max));
         self.accounts.set(number(graphs.accounts()));
+        let (mut resources, mut users) = (0, 0);
+        for live in graphs.cached() {
+            let read = live.snapshot();
+            resources += read.graph.resources_total();
+            users += read.graph.users_total();
+        }
+        self.resources.set(number(resources));
+        self.users.set(number(users));
+        self.hits.absolute(graphs.hits());
+        self.misses.absolute(graphs.misses());
+        self.evictions.absolute(graphs.evictions());
         self.loads.absolute(graphs.loads_begun());
         self.reloads.absolute(graphs.reloads_begun());
         self.catch_ups.absolute(graphs.catch_ups_begun());

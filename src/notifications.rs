@@ -395,6 +395,8 @@ impl Inner {
         let age = oldest.map_or(0, |oldest| now.unix_micros() - oldest.unix_micros());
         let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
         self.around.metrics.oldest_undelivered(age);
+        let depth = bounded(self.around.outbox.depth()).await?;
+        self.around.metrics.outbox_depth(depth);
         Ok(())
     }
 }

@@ -396,6 +396,15 @@ impl AccountGraph {
         self.index_of(resource_type).map_or(0, TypeIndex::count)
     }
 
+    /// Of all types that the catalog has.
+    pub fn resources_total(&self) -> u64 {
+        self.indexes.iter().map(|index| index.count()).sum()
+    }
+
+    pub fn users_total(&self) -> u64 {
+        u64::try_from(self.directory.entities.users.len()).unwrap_or(u64::MAX)
+    }
+
     /// Keys of the resources that have the user as an owner or are assigned to the user, expired
     /// assignments included.
     pub fn resources_of_user(&self, user: &str) -> Vec<ResourceKey> {

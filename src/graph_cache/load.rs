@@ -62,7 +62,17 @@ impl GraphCache {
 
     async fn load_within_timeout(&self, account: &Id) -> Result<Arc<LiveAccount>, ReadError> {
         self.inner.loads_begun.fetch_add(1, Ordering::SeqCst);
+        let begun_at = self.inner.clock.monotonic();
         let loaded = self.within_timeout(self.load(account)).await;
+        if let Some(seconds) = self.inner.load_seconds.get() {
+            let took = self.inner.clock.monotonic().saturating_sub(begun_at);
+            match &loaded {
+                Ok(_) => seconds.ok.record(took),
+                // An account that does not exist is no failure to load.
+                Err(ReadError::UnknownAccount(_)) => {}
+                Err(_) => seconds.failed.record(took),
+            }
+        }
         match &loaded {
             Ok(live) => {
                 let bytes = live.weigh();
@@ -160,7 +170,10 @@ impl GraphCache {
                 changes,
             } => {
                 match off_worker(move || read.graph.apply(&changes)).await? {
-                    Ok(graph) => live.publish(&turn, ReadGraph { graph, head }, &history),
+                    Ok(graph) => {
+                        live.publish(&turn, ReadGraph { graph, head }, &history);
+                        self.note_advance();
+                    }
                     // What can't be done in steps (a catalog that brings back a type of stored
                     // resources) may still load; if it doesn't, that error is the answer.
                     Err(error) => self.reload(live, &turn, &error).await?,
@@ -188,6 +201,7 @@ impl GraphCache {
         let _permit = self.load_permit().await?;
         let read = self.build(live.id()).await?;
         live.publish_reloaded(turn, read);
+        self.note_advance();
         Ok(())
     }
 }

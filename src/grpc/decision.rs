@@ -21,6 +21,7 @@ use crate::authz::decision::{Decision, Target};
 use crate::authz::explain::explain;
 use crate::authz::model::{ID_BYTES_MAX, Timestamp};
 use crate::graph_cache::{ReadGraph, off_worker};
+use crate::metrics::{DecidingMethod, DecisionMetrics, Tally};
 
 /// Most items of a batch (`api.md`).
 pub const BATCH_ITEMS_MAX: usize = 10_000;
@@ -36,6 +37,7 @@ const REQUEST: Path<'static> = Path::root("");
 #[derive(Clone)]
 pub struct DecisionHandlers {
     reading: Reading,
+    metrics: DecisionMetrics,
 }
 
 /// A question about many resources: who, what, when; its names checked.
@@ -48,8 +50,8 @@ struct Question {
 }
 
 impl DecisionHandlers {
-    pub fn new(reading: Reading) -> Self {
-        Self { reading }
+    pub fn new(reading: Reading, metrics: DecisionMetrics) -> Self {
+        Self { reading, metrics }
     }
 
     async fn check(
@@ -78,6 +80,7 @@ impl DecisionHandlers {
             let explanation = explain(&read.graph, user, resource_type, action, target, at)
                 .map_err(|error| Failure::unknown_name(&error))?;
             let decision = explanation.decision;
+            self.metrics.decided(DecidingMethod::Check, &decision);
             let explanation = convert::explanation_to_wire(explanation);
             let pending = pending_request(&read, &decision, user, resource_type, action, target);
             return Ok(convert::check_response(
@@ -89,6 +92,7 @@ impl DecisionHandlers {
         }
         let decision = check(&read.graph, user, resource_type, action, target, at)
             .map_err(|error| Failure::unknown_name(&error))?;
+        self.metrics.decided(DecidingMethod::Check, &decision);
         let pending = pending_request(&read, &decision, user, resource_type, action, target);
         Ok(convert::check_response(&decision, pending, revision, None))
     }
@@ -115,12 +119,19 @@ impl DecisionHandlers {
             .account(&account, request.consistency.as_ref())
             .await?;
         let revision = self.reading.revision(&account, read.head);
+        let metrics = self.metrics.clone();
         let results = on_fitting_worker(items, move || {
-            request
-                .items
-                .iter()
-                .map(|item| convert::batch_result(decide_item(&account, &read, item, at)))
-                .collect()
+            let mut tally = Tally::default();
+            let decide = |item| {
+                let decided = decide_item(&account, &read, item, at);
+                if let Ok((decision, _)) = &decided {
+                    tally.add(decision);
+                }
+                convert::batch_result(decided)
+            };
+            let results = request.items.iter().map(decide).collect();
+            metrics.tallied(DecidingMethod::BatchCheck, &tally);
+            results
         })
         .await?;
         Ok(wire::BatchCheckResponse { results, revision })
@@ -215,7 +226,9 @@ impl DecisionHandlers {
             .await?;
         question.resolve(&read)?;
         let revision = self.reading.revision(&account, read.head);
-        let ids = filter(read, question, request.resource_ids).await?;
+        let (ids, tally) = filter(read, question, request.resource_ids).await?;
+        self.metrics
+            .tallied(DecidingMethod::FilterAccessible, &tally);
         Ok(wire::FilterAccessibleResponse { ids, revision })
     }
 
@@ -239,7 +252,9 @@ impl DecisionHandlers {
         let mut revision = self.reading.revision(&account, read.head);
         let mut resource_ids = header.resource_ids;
         loop {
-            let ids = filter(Arc::clone(&read), question.clone(), resource_ids).await?;
+            let (ids, tally) = filter(Arc::clone(&read), question.clone(), resource_ids).await?;
+            self.metrics
+                .tallied(DecidingMethod::FilterAccessibleStream, &tally);
             let revision = std::mem::take(&mut revision);
             sender
                 .send(wire::FilterAccessibleStreamResponse { ids, revision })
@@ -362,6 +377,7 @@ impl DecisionHandlers {
         let explanation = explain(&read.graph, user, resource_type, action, target, at)
             .map_err(|error| Failure::unknown_name(&error))?;
         let decision = &explanation.decision;
+        self.metrics.decided(DecidingMethod::Explain, decision);
         let pending = pending_request(&read, decision, user, resource_type, action, target);
         let revision = self.reading.revision(&account, read.head);
         Ok(convert::explain_response(explanation, pending, revision))
@@ -429,20 +445,25 @@ fn decide_item(
     Ok((decision, pending))
 }
 
-/// Those of the ids that are accessible, in their order.
+/// Those of the ids that are accessible, in their order, and what was decided of all.
 async fn filter(
     read: Arc<ReadGraph>,
     question: Question,
     ids: Vec<String>,
-) -> Result<Vec<String>, Failure> {
+) -> Result<(Vec<String>, Tally), Failure> {
     on_fitting_worker(ids.len(), move || {
         for (index, id) in ids.iter().enumerate() {
             convert::id_text(id, Path::root("resource_ids").at(index))?;
         }
         let set = question.access_set(&read)?;
         let mut ids = ids;
-        ids.retain(|id| set.decide(Target::Resource(id)).is_allow());
-        Ok(ids)
+        let mut tally = Tally::default();
+        ids.retain(|id| {
+            let decision = set.decide(Target::Resource(id));
+            tally.add(&decision);
+            decision.is_allow()
+        });
+        Ok((ids, tally))
     })
     .await?
 }

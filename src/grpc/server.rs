@@ -20,12 +20,13 @@ use tonic::service::Routes;
 use tower::{Layer as _, Service};
 
 use super::bounds::Bounds;
+use super::observed::Observe;
 use crate::access_requests::AccessRequests;
 use crate::authentication::Authentication;
 use crate::clock::Clock;
 use crate::config::TransportSettings;
 use crate::directory::Directory;
-use crate::metrics::TransportMetrics;
+use crate::metrics::{DecisionMetrics, TransportMetrics};
 use crate::randomness::{Randomness, SystemRandomness};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -50,6 +51,7 @@ pub struct Backend {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub shutdown: Shutdown,
+    pub decisions: DecisionMetrics,
 }
 
 /// What connections are served with; cheap to clone.
@@ -83,11 +85,13 @@ pub async fn serve(
     listener: TcpListener,
     transport: Transport,
     routes: Routes,
+    observe: Observe,
     shutdown: Shutdown,
 ) -> Result<(), Infallible> {
     let bounds = Bounds::new(Arc::clone(&transport.settings), transport.metrics.clone());
     let bounded = bounds.layer(routes);
-    accept(listener, transport, CatchPanics.layer(bounded), shutdown).await;
+    let observed = observe.layer(bounded);
+    accept(listener, transport, CatchPanics.layer(observed), shutdown).await;
     Ok(())
 }
 

@@ -59,8 +59,11 @@ pub const STREAM_METHODS: [&str; 8] = [
 pub fn routes(backend: &Backend) -> Routes {
     let graphs = backend.directory.graphs().clone();
     let reading = Reading::new(graphs.clone(), backend.clock.clone(), backend.store.clone());
-    let decision = DecisionServiceServer::new(DecisionHandlers::new(reading.clone()))
-        .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let decision = DecisionServiceServer::new(DecisionHandlers::new(
+        reading.clone(),
+        backend.decisions.clone(),
+    ))
+    .max_encoding_message_size(ANSWER_BYTES_MAX);
     let decision = ByMethod {
         single: decision
             .clone()

@@ -127,6 +127,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// The moment of the oldest event, or delivery, that is still to be told; `None`: nothing is.
     async fn undelivered(&self) -> Result<Option<Timestamp>, StoreError>;
 
+    /// Events and deliveries that are still to be told.
+    async fn depth(&self) -> Result<u64, StoreError>;
+
     /// Ends a claim; `false`: the lease was lost, and what became of it is for its new holder to
     /// say.
     async fn settle_delivery(

@@ -56,7 +56,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("telemetry", &["config"]),
     ("retention", &["authz", "clock", "store"]),
-    ("metrics", &["feed", "graph_cache"]),
+    ("metrics", &["authz", "feed", "graph_cache"]),
+    ("measured_store", &["authz", "clock", "metrics", "store"]),
     ("tls", &["config", "metrics"]),
     (
         "notifications",
@@ -128,6 +129,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "grpc",
             "http",
             "links",
+            "measured_store",
             "metrics",
             "notifications",
             "randomness",

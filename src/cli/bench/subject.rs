@@ -17,6 +17,7 @@ use crate::cli::output;
 use crate::clock::SystemClock;
 use crate::config::{Config, Database};
 use crate::graph_cache::Consistency;
+use crate::grpc::observed::Observe;
 use crate::grpc::server::{Transport, serve};
 use crate::grpc::wire;
 use crate::grpc::wire::decision_service_server::DecisionServiceServer;
@@ -130,7 +131,13 @@ impl Subject {
         let transport = Transport::unseen(config(Path::new("unused"))?.transport);
         let routes = Routes::new(DecisionServiceServer::new(constants));
         // It serves until the process ends.
-        tokio::spawn(serve(listener, transport, routes, Shutdown::new()));
+        tokio::spawn(serve(
+            listener,
+            transport,
+            routes,
+            Observe::off(),
+            Shutdown::new(),
+        ));
         Ok(Self::at(address, ACCOUNT))
     }
 

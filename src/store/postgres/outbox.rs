@@ -68,6 +68,13 @@ impl Outbox for PostgresStore {
         lease.settle(oldest).await
     }
 
+    #[tracing::instrument(name = "store.depth", level = "debug", skip_all)]
+    async fn depth(&self) -> Result<u64, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let depth = bounded(LARGE, depth(lease.connection()?)).await;
+        lease.settle(depth).await
+    }
+
     #[tracing::instrument(name = "store.settle_delivery", level = "debug", skip_all)]
     async fn settle_delivery(
         &self,
@@ -194,6 +201,17 @@ async fn undelivered(connection: &mut Session) -> Result<Option<Timestamp>, Stor
         .await
         .map_err(store_error)?;
     Ok(oldest.and_then(Timestamp::from_unix_micros))
+}
+
+async fn depth(connection: &mut Session) -> Result<u64, StoreError> {
+    let depth: i64 = sqlx::query_scalar(
+        "SELECT (SELECT count(*) FROM ambit.access_request_delivery WHERE state = 'pending')
+            + (SELECT count(*) FROM ambit.access_request_outbox)",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(u64::try_from(depth).unwrap_or(0))
 }
 
 /// Whether a delivery `d` is of a lane, by the destinations that the lane names.

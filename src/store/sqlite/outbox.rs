@@ -60,6 +60,11 @@ impl Outbox for SqliteStore {
         undelivered(&self.readers).await
     }
 
+    #[tracing::instrument(name = "store.depth", level = "debug", skip_all)]
+    async fn depth(&self) -> Result<u64, StoreError> {
+        depth(&self.readers).await
+    }
+
     #[tracing::instrument(name = "store.settle_delivery", level = "debug", skip_all)]
     async fn settle_delivery(
         &self,
@@ -207,6 +212,17 @@ async fn undelivered(readers: &SqlitePool) -> Result<Option<Timestamp>, StoreErr
     .await
     .map_err(store_error)?;
     Ok(oldest.and_then(Timestamp::from_unix_micros))
+}
+
+async fn depth(readers: &SqlitePool) -> Result<u64, StoreError> {
+    let depth: i64 = sqlx::query_scalar(
+        "SELECT (SELECT count(*) FROM access_request_delivery WHERE state = 'pending')
+            + (SELECT count(*) FROM access_request_outbox)",
+    )
+    .fetch_one(readers)
+    .await
+    .map_err(store_error)?;
+    Ok(u64::try_from(depth).unwrap_or(0))
 }
 
 async fn claim(

@@ -1,0 +1,342 @@
+//! A database whose calls are timed, by their fixed names and by what came of them.
+//!
+//! One name for each method of the contract, so a new method of it is timed or does not compile.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::authz::access_request::{AccessRequest, RequestEvent, RequestTarget};
+use crate::authz::model::{Attributes, Id, ResourceKey, Timestamp};
+use crate::clock::Clock;
+use crate::metrics::StoreMetrics;
+use crate::store::outbox::{
+    ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Lane, Outbox,
+};
+use crate::store::{
+    AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
+    PendingAccount, RememberedWrite, RequestFilter, Snapshot, Store, StoreError, StoreIdentity,
+    Write,
+};
+
+pub struct Measured {
+    store: Arc<dyn Store>,
+    outbox: Arc<dyn Outbox>,
+    clock: Arc<dyn Clock>,
+    metrics: StoreMetrics,
+}
+
+impl Measured {
+    pub fn new(
+        store: Arc<dyn Store>,
+        outbox: Arc<dyn Outbox>,
+        clock: Arc<dyn Clock>,
+        metrics: StoreMetrics,
+    ) -> Self {
+        Self {
+            store,
+            outbox,
+            clock,
+            metrics,
+        }
+    }
+
+    async fn timed<T>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let begun_at = self.clock.monotonic();
+        let answer = call.await;
+        let took = self.clock.monotonic().saturating_sub(begun_at);
+        let outcome = answer.as_ref().err().map_or("ok", outcome);
+        self.metrics.took(name, outcome, took);
+        answer
+    }
+}
+
+fn outcome(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Conflict => "conflict",
+        StoreError::Constraint { .. } => "constraint",
+        StoreError::Full => "full",
+        StoreError::Unavailable(_) => "unavailable",
+        StoreError::Inconsistent { .. } | StoreError::Schema(_) => "failed",
+    }
+}
+
+#[async_trait]
+impl Store for Measured {
+    fn identity(&self) -> Arc<StoreIdentity> {
+        self.store.identity()
+    }
+
+    async fn refresh_identity(&self) -> Result<Arc<StoreIdentity>, StoreError> {
+        self.timed("refresh_identity", self.store.refresh_identity())
+            .await
+    }
+
+    async fn head(&self, account: &Id) -> Result<Option<Head>, StoreError> {
+        self.timed("head", self.store.head(account)).await
+    }
+
+    async fn heads(&self, accounts: &[Id]) -> Result<Vec<AccountSummary>, StoreError> {
+        self.timed("heads", self.store.heads(accounts)).await
+    }
+
+    async fn nonce_at(&self, account: &Id, revision: u64) -> Result<Option<Nonce>, StoreError> {
+        self.timed("nonce_at", self.store.nonce_at(account, revision))
+            .await
+    }
+
+    async fn accounts(
+        &self,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccountSummary>, StoreError> {
+        self.timed("accounts", self.store.accounts(after, limit))
+            .await
+    }
+
+    async fn snapshot(
+        &self,
+        account: &Id,
+        attributes: bool,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        self.timed("snapshot", self.store.snapshot(account, attributes))
+            .await
+    }
+
+    async fn changes_since(&self, account: &Id, have: Head) -> Result<Changes, StoreError> {
+        self.timed("changes_since", self.store.changes_since(account, have))
+            .await
+    }
+
+    async fn attributes(
+        &self,
+        account: &Id,
+        resources: &[ResourceKey],
+    ) -> Result<Vec<(ResourceKey, Attributes)>, StoreError> {
+        self.timed("attributes", self.store.attributes(account, resources))
+            .await
+    }
+
+    async fn apply(&self, write: Write<'_>) -> Result<Head, StoreError> {
+        self.timed("apply", self.store.apply(write)).await
+    }
+
+    async fn remembered(
+        &self,
+        account: &Id,
+        idempotency: IdempotencyKey<'_>,
+    ) -> Result<Option<RememberedWrite>, StoreError> {
+        self.timed("remembered", self.store.remembered(account, idempotency))
+            .await
+    }
+
+    async fn access_request(
+        &self,
+        account: &Id,
+        id: &Id,
+    ) -> Result<Option<AccessRequest>, StoreError> {
+        self.timed("access_request", self.store.access_request(account, id))
+            .await
+    }
+
+    async fn access_requests(
+        &self,
+        account: &Id,
+        filter: &RequestFilter,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<AccessRequest>, StoreError> {
+        self.timed(
+            "access_requests",
+            self.store.access_requests(account, filter, after, limit),
+        )
+        .await
+    }
+
+    async fn access_request_events(
+        &self,
+        account: &Id,
+        request: &Id,
+    ) -> Result<Vec<RequestEvent>, StoreError> {
+        self.timed(
+            "access_request_events",
+            self.store.access_request_events(account, request),
+        )
+        .await
+    }
+
+    async fn last_denial(
+        &self,
+        account: &Id,
+        user: &Id,
+        target: &RequestTarget,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.timed("last_denial", self.store.last_denial(account, user, target))
+            .await
+    }
+
+    async fn accounts_with_pending(
+        &self,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<PendingAccount>, StoreError> {
+        self.timed(
+            "accounts_with_pending",
+            self.store.accounts_with_pending(after, limit),
+        )
+        .await
+    }
+
+    async fn spend_link(
+        &self,
+        account: &Id,
+        link: [u8; 16],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let spent = self.store.spend_link(account, link, expires_at, now);
+        self.timed("spend_link", spent).await
+    }
+
+    async fn is_link_spent(&self, account: &Id, link: [u8; 16]) -> Result<bool, StoreError> {
+        let spent = self.store.is_link_spent(account, link);
+        self.timed("is_link_spent", spent).await
+    }
+
+    async fn delete_account(
+        &self,
+        account: &Id,
+        expected: Option<Head>,
+    ) -> Result<bool, StoreError> {
+        self.timed(
+            "delete_account",
+            self.store.delete_account(account, expected),
+        )
+        .await
+    }
+
+    async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError> {
+        self.timed("change_probe", self.store.change_probe()).await
+    }
+
+    async fn notifications(&self) -> Result<Option<Box<dyn Notifications>>, StoreError> {
+        self.timed("notifications", self.store.notifications())
+            .await
+    }
+
+    async fn send_heartbeat(&self, heartbeat: Heartbeat) -> Result<(), StoreError> {
+        self.timed("send_heartbeat", self.store.send_heartbeat(heartbeat))
+            .await
+    }
+
+    async fn notification_queue_usage(&self) -> Result<Option<f64>, StoreError> {
+        self.timed(
+            "notification_queue_usage",
+            self.store.notification_queue_usage(),
+        )
+        .await
+    }
+
+    async fn trim_history(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.timed("trim_history", self.store.trim_history(before, limit))
+            .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.timed("ping", self.store.ping()).await
+    }
+
+    async fn close(&self) {
+        self.store.close().await
+    }
+}
+
+#[async_trait]
+impl Outbox for Measured {
+    async fn unsent_events(&self, limit: u32) -> Result<Vec<(Id, RequestEvent)>, StoreError> {
+        self.timed("unsent_events", self.outbox.unsent_events(limit))
+            .await
+    }
+
+    async fn fan_out(
+        &self,
+        account: &Id,
+        request: &Id,
+        ordinal: u32,
+        destinations: &[String],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.timed(
+            "fan_out",
+            self.outbox
+                .fan_out(account, request, ordinal, destinations, now),
+        )
+        .await
+    }
+
+    async fn claim_deliveries(
+        &self,
+        lane: Lane<'_>,
+        now: Timestamp,
+        lease_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        self.timed(
+            "claim_deliveries",
+            self.outbox.claim_deliveries(lane, now, lease_until, limit),
+        )
+        .await
+    }
+
+    async fn undelivered(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.timed("undelivered", self.outbox.undelivered()).await
+    }
+
+    async fn depth(&self) -> Result<u64, StoreError> {
+        self.timed("depth", self.outbox.depth()).await
+    }
+
+    async fn settle_delivery(
+        &self,
+        claimed: &ClaimedDelivery,
+        outcome: DeliveryOutcome,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.timed(
+            "settle_delivery",
+            self.outbox.settle_delivery(claimed, outcome, now),
+        )
+        .await
+    }
+
+    async fn deliveries(
+        &self,
+        account: &Id,
+        state: Option<DeliveryState>,
+        after: Option<&DeliveryKey>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        self.timed(
+            "deliveries",
+            self.outbox.deliveries(account, state, after, limit),
+        )
+        .await
+    }
+
+    async fn replay_delivery(&self, key: &DeliveryKey, now: Timestamp) -> Result<bool, StoreError> {
+        self.timed("replay_delivery", self.outbox.replay_delivery(key, now))
+            .await
+    }
+
+    async fn trim_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.timed(
+            "trim_deliveries",
+            self.outbox.trim_deliveries(before, limit),
+        )
+        .await
+    }
+}
