@@ -30,6 +30,7 @@ mod grpc;
 mod imports;
 mod memberships;
 mod metrics;
+mod monitoring;
 mod notifications;
 mod oracle;
 mod postgres;

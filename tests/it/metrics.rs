@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use crate::grpc::names;
 use crate::grpc::server::{TestServer, check};
 
-async fn scrape(server: &TestServer) -> String {
+/// What `/metrics` says.
+pub async fn scrape(server: &TestServer) -> String {
     let mut stream = TcpStream::connect(server.http).await.unwrap();
     let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
