@@ -2,6 +2,7 @@
 //! breaks stands between client and server: a relay of bytes, and a gate of calls.
 
 mod answers;
+mod authenticated;
 mod gate;
 mod guarded;
 mod languages;
