@@ -12,14 +12,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::authz::model::Id;
 use crate::callers::{BearerToken, Caller, SecretHash, TokenId};
 use crate::clock::Clock;
-use crate::config::AuthenticationSettings;
+use crate::config::{AuthenticationSettings, IssuerSettings};
 use crate::store::tokens::TokenStore;
 
+mod issuer;
 mod table;
 pub mod tokens_file;
 
+use issuer::{Issuer, Vouched};
 use table::{Found, TokenTable};
 use tokens_file::TokensFile;
 
@@ -29,6 +32,8 @@ const FOLLOW_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum AuthenticationError {
+    #[error("issuer `{name}`: its keys: {error}")]
+    Keys { name: Id, error: issuer::KeysError },
     #[error("tokens_file: {0}")]
     TokensFile(#[from] tokens_file::TokensFileError),
 }
@@ -38,6 +43,9 @@ pub enum AuthenticationError {
 pub enum Refusal {
     /// The words are for the log of whoever looks for the mistake.
     Unknown(&'static str),
+    /// A signed token names a key that its issuer may have made since: see
+    /// [`Authentication::look_for_keys`].
+    UnknownKey,
     /// Whether the credential is good can't be told at the moment.
     Unsure,
 }
@@ -52,8 +60,20 @@ pub struct Known {
 /// What a caller is known by, so that it can be looked at again during a long call.
 #[derive(Debug, Clone)]
 pub enum Standing {
-    Token { id: TokenId, hash: SecretHash },
+    Token {
+        id: TokenId,
+        hash: SecretHash,
+    },
+    /// By its place among the issuers.
+    Signed {
+        issuer: usize,
+        vouched: Box<Good>,
+    },
 }
+
+/// A signed token that was found good.
+#[derive(Debug, Clone)]
+pub struct Good(Vouched);
 
 /// Cheap to clone; all clones know the same callers.
 #[derive(Clone)]
@@ -68,6 +88,7 @@ struct Inner {
     /// Of the file first, where there is one; then of the database.
     of_file: TokenTable,
     of_store: TokenTable,
+    issuers: Vec<Issuer>,
 }
 
 impl Authentication {
@@ -87,7 +108,19 @@ impl Authentication {
             }
             of_file.verified(begun_at);
         }
+        let issuer = |settings: &IssuerSettings| {
+            Issuer::new(settings.clone()).map_err(|error| AuthenticationError::Keys {
+                name: settings.name.clone(),
+                error,
+            })
+        };
+        let issuers = settings
+            .issuers
+            .iter()
+            .map(issuer)
+            .collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Inner {
+            issuers,
             is_required: settings.is_required,
             clock,
             staleness_bound,
@@ -116,7 +149,7 @@ impl Authentication {
     /// The caller of a bearer credential.
     pub fn bearer(&self, credential: &str) -> Result<Known, Refusal> {
         if !BearerToken::is_meant(credential) {
-            return Err(Refusal::Unknown("the credential is of no known form"));
+            return self.signed(credential);
         }
         let token =
             BearerToken::parse(credential).ok_or(Refusal::Unknown("the token is cut or torn"))?;
@@ -131,10 +164,46 @@ impl Authentication {
         })
     }
 
+    /// The caller of a signed token.
+    fn signed(&self, token: &str) -> Result<Known, Refusal> {
+        let (issuer, vouched) = match self.issuer_of(token) {
+            Some((at, issuer)) => (at, issuer.verify(token, self.clock())?),
+            None => {
+                return Err(Refusal::Unknown(
+                    "the credential is of nobody who is trusted here",
+                ));
+            }
+        };
+        Ok(Known {
+            caller: vouched.caller.clone(),
+            standing: Standing::Signed {
+                issuer,
+                vouched: Box::new(Good(vouched)),
+            },
+        })
+    }
+
+    fn issuer_of(&self, token: &str) -> Option<(usize, &Issuer)> {
+        let claimed = issuer::claimed_issuer(token)?;
+        let mut issuers = self.0.issuers.iter().enumerate();
+        issuers.find(|(_, issuer)| issuer.is_of(&claimed))
+    }
+
+    /// Asks the issuer of a signed token for its keys anew, unless that was done a moment ago.
+    pub async fn look_for_keys(&self, token: &str) {
+        if let Some((_, issuer)) = self.issuer_of(token) {
+            issuer.look_anew(self.clock()).await;
+        }
+    }
+
     /// Whether a caller that was known is known still.
     pub fn look_again(&self, standing: &Standing) -> Result<(), Refusal> {
         match standing {
             Standing::Token { id, hash } => self.0.of_token(id, hash).map(|_caller| ()),
+            Standing::Signed { issuer, vouched } => match self.0.issuers.get(*issuer) {
+                Some(issuer) => issuer.look_again(&vouched.0, self.clock()),
+                None => Err(Refusal::Unknown("there is no such issuer")),
+            },
         }
     }
 
@@ -143,6 +212,7 @@ impl Authentication {
     pub async fn begin(&self) {
         if self.0.is_required {
             self.0.look_at_store(&mut None).await;
+            self.refresh_keys().await;
         }
     }
 
@@ -153,14 +223,29 @@ impl Authentication {
         }
         let interval = self.look_interval();
         let mut version = None;
-        let following = async {
+        let keys = async {
+            loop {
+                self.refresh_keys().await;
+                tokio::time::sleep(interval).await;
+            }
+        };
+        let tokens = async {
             loop {
                 self.0.look_at_store(&mut version).await;
                 self.0.look_at_file();
                 tokio::time::sleep(interval).await;
             }
         };
-        let _ended: Option<std::convert::Infallible> = ending.run_until_cancelled(following).await;
+        // Apart, so that an issuer that is slow keeps no revocation waiting.
+        let following = async { tokio::join!(keys, tokens) };
+        let _ended: Option<(std::convert::Infallible, std::convert::Infallible)> =
+            ending.run_until_cancelled(following).await;
+    }
+
+    async fn refresh_keys(&self) {
+        for issuer in &self.0.issuers {
+            issuer.refresh(self.clock()).await;
+        }
     }
 }
 

@@ -17,7 +17,7 @@ mod keys;
 mod notifications;
 mod transport;
 
-pub use authentication::AuthenticationSettings;
+pub use authentication::{AuthenticationSettings, IssuerSettings, JwtAlgorithm, KeySource};
 pub use keys::{Form, KEYS, Key};
 pub use notifications::{
     Language, MailSettings, NotificationSettings, SmtpUrl, WebhookSecret, WebhookSettings,
@@ -193,6 +193,8 @@ pub enum ConfigError {
         name: String,
         problem: String,
     },
+    #[error("issuer `{name}`: {problem}")]
+    Issuer { name: String, problem: String },
     #[error("{one} and {other} contradict each other; leave one of them out")]
     Contradiction { one: Origin, other: Origin },
     #[error(
@@ -470,9 +472,16 @@ struct FileValues {
 }
 
 /// The names of tables.
-const TABLES: &[&str] = &[notifications::TABLES];
+const TABLES: &[&str] = &[authentication::ISSUERS, notifications::TABLES];
 
 impl FileValues {
+    fn origin(&self, key: &'static str) -> Origin {
+        Origin {
+            key,
+            source: Source::File(self.path.clone()),
+        }
+    }
+
     fn tables(&self, name: &str) -> &[toml::Table] {
         self.tables.get(name).map_or(&[], Vec::as_slice)
     }

@@ -87,6 +87,57 @@ pub const KEYS: &[Key] = &[
         "",
         "File of bearer tokens as hashes, beside those in the database; read again when it changes",
     ),
+    key(
+        "jwt_issuer",
+        "",
+        "Issuer whose signed tokens (JWT) are taken, as its claim iss; more of them go into [[issuers]] of the file",
+    ),
+    key(
+        "jwt_audience",
+        "",
+        "What such a token names this server by, in its claim aud",
+    ),
+    key(
+        "jwt_jwks_url",
+        "",
+        "Where the issuer publishes its keys (JWKS), over https",
+    ),
+    key(
+        "jwt_jwks_file",
+        "",
+        "File of the issuer's keys (JWKS), in the place of jwt_jwks_url",
+    ),
+    key(
+        "jwt_algorithms",
+        "ES256,ES384,RS256,PS256,EdDSA",
+        "How such a token may be signed",
+    ),
+    key(
+        "jwt_roles_claim",
+        "ambit_roles",
+        "Claim with the roles of the caller; a JSON pointer where it begins with /",
+    ),
+    key(
+        "jwt_accounts_claim",
+        "ambit_accounts",
+        "Claim with the accounts that the caller may name",
+    ),
+    of_form(
+        Form::Switch,
+        "jwt_all_accounts",
+        "false",
+        "Let every caller of the issuer name all accounts, whatever the claim says",
+    ),
+    key(
+        "jwt_leeway_s",
+        "30",
+        "How far the clocks of issuer and server may be apart",
+    ),
+    key(
+        "jwt_jwks_refresh_s",
+        "300",
+        "How often the keys are asked for anew; a key that was withdrawn is taken no longer",
+    ),
     of_form(
         Form::Switch,
         "plaintext",

@@ -15,7 +15,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::codegen::http::{HeaderMap, Request, Response};
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt as _};
 
 use super::admission::Admission;
 use super::methods::{self, Needs};
@@ -49,7 +49,7 @@ impl<S, Asked, Answered> Service<Request<Asked>> for Authenticated<S>
 where
     S: Service<Request<Asked>, Response = Response<Answered>> + Clone + Send + 'static,
     S::Future: Send + 'static,
-    S::Error: 'static,
+    S::Error: Send + 'static,
     Asked: Send + 'static,
     Answered: HttpBody<Data = tonic::codegen::Bytes> + Send + 'static,
     Answered::Error: Into<tonic::codegen::StdError>,
@@ -63,80 +63,132 @@ where
     }
 
     fn call(&mut self, mut request: Request<Asked>) -> Self::Future {
-        let admitted = self.authentication.admit(&request);
-        let (admission, standing) = match admitted {
-            Ok(admitted) => admitted,
-            Err(failure) => {
-                let refused = Status::from(failure).into_http();
-                return Box::pin(async move { Ok(refused) });
-            }
-        };
-        if let Some(caller) = admission.caller() {
-            // For whoever looks at requests on their way: logs, the audit, fairness.
-            let caller = caller.clone();
-            request.extensions_mut().insert(caller);
-        }
-        request.extensions_mut().insert(admission);
         let authentication = self.authentication.clone();
-        let answering = self.service.call(request);
-        Box::pin(async move {
-            let response = answering.await?;
-            Ok(match standing {
-                None => response.map(Body::new),
-                Some(standing) => {
-                    response.map(|body| Body::new(Attended::new(body, authentication, standing)))
-                }
-            })
-        })
+        match authentication.admit(&request) {
+            Ok(admitted) => {
+                admitted.0.put_into(&mut request);
+                let answering = self.service.call(request);
+                Box::pin(async move { Ok(attended(answering.await?, authentication, admitted.1)) })
+            }
+            // Its issuer may have made the key since.
+            Err(Refused::ForKey(token)) => {
+                let mut service = self.service.clone();
+                Box::pin(async move {
+                    authentication.look_for_keys(&token).await;
+                    match authentication.admit(&request) {
+                        Ok(admitted) => {
+                            admitted.0.put_into(&mut request);
+                            // A clone is not ready because its origin was.
+                            let answer = service.ready().await?.call(request).await?;
+                            Ok(attended(answer, authentication, admitted.1))
+                        }
+                        Err(refused) => Ok(Status::from(refused.failure()).into_http()),
+                    }
+                })
+            }
+            Err(refused @ Refused::For(_)) => {
+                let refused = Status::from(refused.failure()).into_http();
+                Box::pin(async move { Ok(refused) })
+            }
+        }
+    }
+}
+
+/// An answer that ends when its caller is no longer known.
+fn attended<B>(
+    response: Response<B>,
+    authentication: Authentication,
+    standing: Option<Standing>,
+) -> Response<Body>
+where
+    B: HttpBody<Data = tonic::codegen::Bytes> + Send + 'static,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    match standing {
+        None => response.map(Body::new),
+        Some(standing) => {
+            response.map(|body| Body::new(Attended::new(body, authentication, standing)))
+        }
+    }
+}
+
+impl Admission {
+    /// For the handlers, and the caller for whoever looks at requests on their way: logs, the audit,
+    /// fairness.
+    fn put_into<B>(&self, request: &mut Request<B>) {
+        if let Some(caller) = self.caller() {
+            request.extensions_mut().insert(caller.clone());
+        }
+        request.extensions_mut().insert(self.clone());
+    }
+}
+
+/// A call that is not let through.
+enum Refused {
+    For(Failure),
+    /// The token names a key that is not known, which may be there when it is asked for anew.
+    ForKey(String),
+}
+
+impl Refused {
+    fn failure(self) -> Failure {
+        match self {
+            Self::For(failure) => failure,
+            Self::ForKey(_) => Failure::unauthenticated(),
+        }
     }
 }
 
 type Admitted = (Admission, Option<Standing>);
 
 impl Authentication {
-    fn admit<B>(&self, request: &Request<B>) -> Result<Admitted, Failure> {
+    fn admit<B>(&self, request: &Request<B>) -> Result<Admitted, Refused> {
         let path = request.uri().path();
         let needs = methods::needs(path);
         // First of all what is for everybody, so that probes go on whatever else fails.
         if !self.is_required() || needs == Some(Needs::Nothing) {
             return Ok((Admission::of_anybody(), None));
         }
-        let Known { caller, standing } = self.known(request.headers()).map_err(|refusal| {
-            if let Refusal::Unknown(why) = refusal {
-                tracing::debug!(path, why, "a call was refused");
+        let token = bearer(request.headers());
+        let known = token.and_then(|token| self.bearer(token));
+        let Known { caller, standing } = match (known, token) {
+            (Ok(known), _) => known,
+            (Err(Refusal::UnknownKey), Ok(token)) => return Err(Refused::ForKey(token.to_owned())),
+            (Err(refusal), _) => {
+                if let Refusal::Unknown(why) = refusal {
+                    tracing::debug!(path, why, "a call was refused");
+                }
+                return Err(Refused::For(refusal.into()));
             }
-            Failure::from(refusal)
-        })?;
+        };
         match needs {
             Some(Needs::Role(role)) if !caller.roles.allow(role) => {
-                Err(Failure::role_missing(role))
+                Err(Refused::For(Failure::role_missing(role)))
             }
             Some(Needs::Role(_) | Needs::Caller | Needs::Nothing) => {
                 Ok((Admission::of_caller(caller), Some(standing)))
             }
-            None => Err(Failure::new(
+            None => Err(Refused::For(Failure::new(
                 Reason::UnknownMethod,
                 "the server has no such service or method",
-            )),
+            ))),
         }
     }
+}
 
-    /// The caller of a request. A credential that is presented must be good: where one is wrong,
-    /// another is not looked for.
-    fn known(&self, headers: &HeaderMap) -> Result<Known, Refusal> {
-        let mut credentials = headers.get_all(AUTHORIZATION).iter();
-        match (credentials.next(), credentials.next()) {
-            (None, _) => Err(Refusal::Unknown("there is no credential")),
-            (Some(_), Some(_)) => Err(Refusal::Unknown("there are two credentials")),
-            (Some(credential), None) => {
-                let text = credential
-                    .to_str()
-                    .map_err(|_| Refusal::Unknown("the credential is no text"))?;
-                let token = match text.split_at_checked(BEARER.len()) {
-                    Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => token,
-                    _ => return Err(Refusal::Unknown("the credential is no bearer token")),
-                };
-                self.bearer(token.trim())
+/// The bearer credential of a request, of which there is one or none.
+fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut credentials = headers.get_all(AUTHORIZATION).iter();
+    match (credentials.next(), credentials.next()) {
+        (None, _) => Err(Refusal::Unknown("there is no credential")),
+        (Some(_), Some(_)) => Err(Refusal::Unknown("there are two credentials")),
+        (Some(credential), None) => {
+            let text = credential
+                .to_str()
+                .map_err(|_| Refusal::Unknown("the credential is no text"))?;
+            match text.split_at_checked(BEARER.len()) {
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => Ok(token.trim()),
+                _ => Err(Refusal::Unknown("the credential is no bearer token")),
             }
         }
     }
@@ -145,7 +197,7 @@ impl Authentication {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Unknown(_) => Self::unauthenticated(),
+            Refusal::Unknown(_) | Refusal::UnknownKey => Self::unauthenticated(),
             Refusal::Unsure => Self::new(
                 Reason::Stale,
                 "the server can't tell at the moment whether the credential is good: try again",

@@ -1,6 +1,7 @@
 //! Who calls, and what they may: credentials, roles, and accounts that are not theirs.
 
 mod settings;
+mod signed;
 mod tenancy;
 mod tokens;
 mod walk;

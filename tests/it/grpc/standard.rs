@@ -158,7 +158,7 @@ fn the_contract_is_served_whole() {
     let expected: BTreeSet<String> = [
         ("DecisionService", "Check BatchCheck ListAccessible FilterAccessible FilterAccessibleStream ListUsersWithAccess ListActions Explain"),
         ("DirectoryService", "CreateAccount GetAccount DeleteAccount ListAccounts ApplyChanges ImportResources ExportAccount ListTeams ListUsers GetUser ListResources GetResource ListPermissionSets ListAccessGroups ListSegments WatchChanges"),
-        ("AccessRequestService", "FileAccessRequest GetAccessRequest ListAccessRequests SuggestResolutions ApproveAccessRequest DenyAccessRequest CancelAccessRequest RevokeAccessRequest WatchAccessRequests ListAccessRequestEvents ListNotifications ReplayNotification"),
+        ("AccessRequestService", "FileAccessRequest GetAccessRequest ListAccessRequests SuggestResolutions ApproveAccessRequest DenyAccessRequest CancelAccessRequest RevokeAccessRequest CreateRequestLink WatchAccessRequests ListAccessRequestEvents ListNotifications ReplayNotification"),
     ]
     .iter()
     .flat_map(|(service, methods)| methods.split(' ').map(move |method| format!("{service}/{method}")))
