@@ -255,9 +255,9 @@ mod tests {
             (good.replace("2027-11-22", "soon"), "tokens[0].expires_at: "),
             (
                 format!("{good}secret = \"{secret}\"\n"),
-                "line 8: unknown field",
+                "line 9: unknown field",
             ),
-            (format!("{good}x = {secret}\n"), "line 8: "),
+            (format!("{good}x = {secret}\n"), "line 9: "),
             (
                 good.replace("roles = [", &format!("roles = \"{secret}\" # ")),
                 "line 5: a value",

@@ -143,6 +143,21 @@ impl Layers<'_> {
         })
     }
 
+    /// What says something of an issuer where there is none.
+    fn stray_jwt_key(&self) -> Option<Origin> {
+        [
+            "jwt_algorithms",
+            "jwt_roles_claim",
+            "jwt_accounts_claim",
+            "jwt_all_accounts",
+            "jwt_leeway_s",
+            "jwt_jwks_refresh_s",
+        ]
+        .into_iter()
+        .find(|key| !self.is_default(key))
+        .map(|key| self.find(key).0)
+    }
+
     /// The one issuer that flags and variables can set. Nothing of it works alone.
     fn default_issuer(&self) -> Result<Option<(Origin, IssuerSettings)>, ConfigError> {
         let [issuer, audience, url, file] = [
@@ -162,7 +177,12 @@ impl Layers<'_> {
         ) {
             (Some(issuer), _) => issuer,
             (None, Some((origin, _))) => return Err(incomplete(origin, "jwt_issuer")),
-            (None, None) => return Ok(None),
+            (None, None) => {
+                return match self.stray_jwt_key() {
+                    Some(origin) => Err(incomplete(&origin, "jwt_issuer")),
+                    None => Ok(None),
+                };
+            }
         };
         let Some((_, audience)) = audience else {
             return Err(incomplete(&origin, "jwt_audience"));

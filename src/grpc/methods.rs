@@ -22,7 +22,6 @@ pub enum Needs {
 pub const METHODS: &[(&str, &str, Needs)] = &[
     ("grpc.health.v1.Health", "Check", Needs::Nothing),
     ("grpc.health.v1.Health", "Watch", Needs::Nothing),
-    ("grpc.health.v1.Health", "List", Needs::Nothing),
     ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo", Needs::Caller),
     ("grpc.reflection.v1alpha.ServerReflection", "ServerReflectionInfo", Needs::Caller),
     ("ambit.v1.DecisionService", "Check", Needs::Role(Role::Check)),
