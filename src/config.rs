@@ -443,6 +443,7 @@ impl Layers<'_> {
     /// who has a link.
     fn refuse_exposed(&self, config: &Config) -> Result<(), ConfigError> {
         let is_known = config.authentication.is_required;
+        let is_plaintext = self.switch("plaintext")?;
         for (key, address) in [
             ("grpc_address", config.grpc_address),
             ("http_address", config.http_address),
@@ -455,7 +456,7 @@ impl Layers<'_> {
                 return Err(ConfigError::Exposed { origin, address });
             }
             let is_encrypted = self.text("tls_certificate_file").is_some();
-            if key == "grpc_address" && !is_encrypted && !self.switch("plaintext")? {
+            if key == "grpc_address" && !is_encrypted && !is_plaintext {
                 return Err(ConfigError::InTheClear { origin, address });
             }
         }

@@ -65,7 +65,16 @@ async fn case_4_a_database_that_hangs_holds_up_no_call_and_is_used_again_when_it
     let scene = Scene::alone().await;
     let url = scene.cluster.url(&scene.database);
     let deadline = DEADLINE.as_millis().to_string();
-    let mut replica = Replica::start_with(&url, &["--request-timeout-ms", &deadline]).await;
+    let mut replica = Replica::start_with(
+        &url,
+        &[
+            "--request-timeout-ms",
+            &deadline,
+            "--bulk-timeout-ms",
+            &deadline,
+        ],
+    )
+    .await;
     assert!(replica.check(view()).await.unwrap());
     let descriptors = replica.descriptors();
     let hangs = by_soak(BOUND * 3, Duration::from_secs(60));
