@@ -11,7 +11,10 @@
 //!   heartbeats through the database and never assumed; where they don't, the poll goes on alone,
 //!   at a shorter interval.
 //!
-//! Both hand accounts to the same [catch-ups](catch_ups), which do one at a time of an account.
+//! A third looks, now and then, [how far the clocks are apart](skew): nothing is followed by it, but
+//! what is granted for a time ends by the clock of each server.
+//!
+//! Both loops hand accounts to the same [catch-ups](catch_ups), which do one at a time of an account.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,11 +31,13 @@ mod backoff;
 mod catch_ups;
 mod notify;
 mod poll;
+mod skew;
 
 pub use backoff::Backoff;
 use catch_ups::CatchUps;
 use notify::Listener;
 use poll::Poll;
+use skew::SkewWatch;
 
 /// In poll mode the staleness bound holds that many intervals, so that a few lost ones matter to
 /// nobody.
@@ -44,6 +49,7 @@ const SHORTENED_INTERVAL_MIN: Duration = Duration::from_millis(20);
 pub struct Feed {
     poll: Poll,
     listener: Listener,
+    skew: SkewWatch,
     catch_ups: CatchUps,
     status: Arc<FeedStatus>,
 }
@@ -70,6 +76,8 @@ pub struct FeedStatus {
     failed_passes: AtomicU64,
     /// The bits of an `f64`; not a number where it is not known.
     queue_usage: AtomicU64,
+    /// The same, in seconds.
+    clock_skew: AtomicU64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +123,7 @@ impl Feed {
         );
         Self {
             poll: Poll::new(ground.clone(), catch_ups.clone(), poll_interval),
+            skew: SkewWatch::new(ground.clone()),
             listener: Listener::new(ground, catch_ups.clone()),
             catch_ups,
             status,
@@ -130,11 +139,12 @@ impl Feed {
         let Self {
             mut poll,
             mut listener,
+            skew,
             catch_ups,
             status: _,
         } = self;
         ending
-            .run_until_cancelled(async { tokio::join!(poll.run(), listener.run()) })
+            .run_until_cancelled(async { tokio::join!(poll.run(), listener.run(), skew.run()) })
             .await;
         catch_ups.end().await;
     }
@@ -151,6 +161,7 @@ impl Default for FeedStatus {
             passes: AtomicU64::new(0),
             failed_passes: AtomicU64::new(0),
             queue_usage: AtomicU64::new(f64::NAN.to_bits()),
+            clock_skew: AtomicU64::new(f64::NAN.to_bits()),
         }
     }
 }
@@ -198,6 +209,18 @@ impl FeedStatus {
     fn set_queue_usage(&self, usage: Option<f64>) {
         let usage = usage.unwrap_or(f64::NAN);
         self.queue_usage.store(usage.to_bits(), Ordering::SeqCst);
+    }
+
+    /// Seconds by which the database's clock is ahead of this machine's; `None`: not known, or the
+    /// database is on this machine.
+    pub fn clock_skew(&self) -> Option<f64> {
+        let skew = f64::from_bits(self.clock_skew.load(Ordering::SeqCst));
+        (!skew.is_nan()).then_some(skew)
+    }
+
+    fn set_clock_skew(&self, skew: Option<f64>) {
+        let skew = skew.unwrap_or(f64::NAN);
+        self.clock_skew.store(skew.to_bits(), Ordering::SeqCst);
     }
 
     /// Whether the poll must make up for notifications that should be there and are not.

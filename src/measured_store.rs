@@ -246,8 +246,8 @@ impl Store for Measured {
             .await
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.timed("ping", self.store.ping()).await
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.timed("clock", self.store.clock()).await
     }
 
     async fn close(&self) {

@@ -86,6 +86,7 @@ struct FeedMetrics {
     notifications: Counter,
     foreign: Counter,
     queue_usage: Gauge,
+    clock_skew_seconds: Gauge,
 }
 
 struct GraphMetrics {
@@ -269,6 +270,11 @@ impl FeedMetrics {
             "ambit_notification_queue_usage_ratio",
             "How full the database's queue of notifications is; no number where it is not known"
         );
+        describe_gauge!(
+            "ambit_clock_skew_seconds",
+            Unit::Seconds,
+            "How far the clock of the database is ahead of this machine's; no number where it is not known"
+        );
         Self {
             lag_seconds: gauge!("ambit_feed_lag_seconds"),
             bound_seconds: gauge!("ambit_feed_staleness_bound_seconds"),
@@ -281,6 +287,7 @@ impl FeedMetrics {
             notifications: counter!("ambit_feed_notifications_total", "of" => "account"),
             foreign: counter!("ambit_feed_notifications_total", "of" => "foreign"),
             queue_usage: gauge!("ambit_notification_queue_usage_ratio"),
+            clock_skew_seconds: gauge!("ambit_clock_skew_seconds"),
         }
     }
 
@@ -302,6 +309,8 @@ impl FeedMetrics {
         self.notifications.absolute(feed.notifications());
         self.foreign.absolute(feed.foreign());
         self.queue_usage.set(feed.queue_usage().unwrap_or(f64::NAN));
+        self.clock_skew_seconds
+            .set(feed.clock_skew().unwrap_or(f64::NAN));
     }
 }
 

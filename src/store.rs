@@ -330,8 +330,8 @@ pub trait Store: Send + Sync + 'static {
     /// older than a moment; answers how many. Who is further behind reloads.
     async fn trim_history(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
-    /// A round trip to the database.
-    async fn ping(&self) -> Result<(), StoreError>;
+    /// What time the database has, where that is another machine's; a round trip in any case.
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Waits for running calls and gives the connections up. Later calls answer
     /// [`StoreError::Unavailable`].

@@ -383,16 +383,16 @@ impl Store for PostgresStore {
         lease.settle(trimmed).await
     }
 
-    #[tracing::instrument(name = "store.ping", level = "debug", skip_all)]
-    async fn ping(&self) -> Result<(), StoreError> {
+    #[tracing::instrument(name = "store.clock", level = "debug", skip_all)]
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
-        let query =
-            sqlx::query("SELECT 1 FROM ambit.store_identity").fetch_one(lease.connection()?);
-        let answer = bounded(SMALL, async {
-            query.await.map(|_| ()).map_err(store_error)
-        })
-        .await;
-        lease.settle(answer).await
+        let query = sqlx::query_scalar::<_, i64>(
+            "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 FROM ambit.store_identity",
+        )
+        .fetch_one(lease.connection()?);
+        let now = bounded(SMALL, async { query.await.map_err(store_error) }).await;
+        let now = lease.settle(now).await?;
+        Ok(Timestamp::from_unix_micros(now))
     }
 
     #[tracing::instrument(name = "store.close", level = "debug", skip_all)]

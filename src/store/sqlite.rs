@@ -294,14 +294,14 @@ impl Store for SqliteStore {
         changes::trim_history(&self.writer, before, limit).await
     }
 
-    #[tracing::instrument(name = "store.ping", level = "debug", skip_all)]
-    async fn ping(&self) -> Result<(), StoreError> {
+    #[tracing::instrument(name = "store.clock", level = "debug", skip_all)]
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
         self.file.verify()?;
         sqlx::query("SELECT 1 FROM store_identity")
             .fetch_one(&self.readers)
             .await
             .map_err(store_error)?;
-        Ok(())
+        Ok(None)
     }
 
     /// Leaves no write-ahead log behind where nobody else has the file open.

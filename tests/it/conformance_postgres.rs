@@ -302,14 +302,14 @@ async fn case_04_a_server_that_hangs_costs_a_call_its_bound() {
     let url = cluster.make_database("kept");
     let store = PostgresStore::open(&url, OPEN).await.unwrap();
     apply(&store, "acme", &everything()).await;
-    store.ping().await.unwrap();
+    store.clock().await.unwrap();
     cluster.pause();
     let begun = SystemClock::new();
     let acme = id("acme");
-    let (ping, head) = tokio::join!(store.ping(), store.head(&acme));
+    let (clock, head) = tokio::join!(store.clock(), store.head(&acme));
     let took = begun.monotonic();
     cluster.resume();
-    for answer in [ping, head.map(|_| ())] {
+    for answer in [clock.map(|_| ()), head.map(|_| ())] {
         assert!(
             matches!(answer, Err(StoreError::Unavailable(_))),
             "{answer:?}"
@@ -317,7 +317,7 @@ async fn case_04_a_server_that_hangs_costs_a_call_its_bound() {
     }
     assert!(took < Duration::from_secs(9), "{took:?}");
     let resumed = SystemClock::new();
-    while store.ping().await.is_err() {
+    while store.clock().await.is_err() {
         assert!(resumed.monotonic() < Duration::from_secs(5), "still away");
     }
     apply(&store, "acme", &[user("after")]).await;
@@ -339,7 +339,7 @@ async fn case_15_a_database_that_became_another_one_is_reached_by_new_connection
     let work = async || {
         apply(&store, "acme", &everything()).await;
         load(&store, "acme", false).await;
-        store.ping().await.unwrap();
+        store.clock().await.unwrap();
     };
     work().await;
     let before = store.refresh_identity().await.unwrap();

@@ -176,7 +176,7 @@ async fn a_file_that_is_replaced_takes_no_write() {
     refused(try_apply(&store, "acme", &[user("u")]).await.map(|_| ()));
     refused(store.delete_account(&id("acme"), None).await.map(|_| ()));
     refused(probe.changed().await.map(|_| ()));
-    refused(store.ping().await);
+    refused(store.clock().await.map(|_| ()));
     std::fs::rename(&away, &now).unwrap();
     apply(&store, "acme", &[user("u")]).await;
     assert!(probe.changed().await.unwrap());

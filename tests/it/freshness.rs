@@ -7,6 +7,7 @@ mod held;
 mod histories;
 mod loads;
 mod notified;
+mod skew;
 mod tokens;
 mod trimmed;
 

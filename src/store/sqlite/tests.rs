@@ -188,7 +188,7 @@ async fn a_closed_store_says_so() {
     );
     let answers = [
         store.head(&id("acme")).await.err(),
-        store.ping().await.err(),
+        store.clock().await.err(),
         store
             .changes_since(
                 &id("acme"),

@@ -296,8 +296,8 @@ impl Store for HeldStore {
         self.store().trim_history(before, limit).await
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.store().ping().await
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.store().clock().await
     }
 
     async fn close(&self) {

@@ -38,7 +38,7 @@ async fn not_found_is_none(store: Arc<dyn Store>) {
     );
     assert!(!store.delete_account(&nobody, None).await.unwrap());
     assert!(!store.delete_account(&nobody, Some(head)).await.unwrap());
-    store.ping().await.unwrap();
+    store.clock().await.unwrap();
 }
 
 async fn comes_back_whole(store: Arc<dyn Store>) {
