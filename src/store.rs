@@ -35,7 +35,9 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::authz::access_request::{AccessRequest, RequestEvent, RequestState, RequestTarget};
-use crate::authz::model::{Attributes, Entity, EntityChange, Id, ResourceKey, Timestamp};
+use crate::authz::model::{
+    Attributes, Entity, EntityChange, Id, ResourceKey, ResourceRows, Timestamp,
+};
 
 mod change_keys;
 mod difference;
@@ -84,7 +86,33 @@ pub struct Snapshot {
     /// permission sets, users, access groups, segments, access requests that are pending, then
     /// resources ordered bytewise by (type, id). Chunks are never empty. An `Err` is the last item;
     /// the channel closes after the last chunk.
-    pub chunks: mpsc::Receiver<Result<Vec<Entity>, StoreError>>,
+    pub chunks: mpsc::Receiver<Result<Chunk, StoreError>>,
+}
+
+/// A part of a snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Chunk {
+    Entities(Vec<Entity>),
+    /// Resources without their attributes, lean, as a store may give them that wasn't asked for
+    /// attributes.
+    Resources(ResourceRows),
+}
+
+impl Chunk {
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Entities(entities) => entities.is_empty(),
+            Self::Resources(rows) => rows.is_empty(),
+        }
+    }
+
+    /// Whatever it is, as entities.
+    pub fn into_entities(self) -> Vec<Entity> {
+        match self {
+            Self::Entities(entities) => entities,
+            Self::Resources(rows) => rows.entities().collect(),
+        }
+    }
 }
 
 /// The answer of [`Store::changes_since`].

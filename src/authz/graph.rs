@@ -14,7 +14,7 @@ use super::access_request::{AccessRequest, RequestTarget};
 use super::catalog::{Catalog, Plan, TypeIx};
 use super::model::{
     AccessGroup, Account, Entity, EntityChange, EntityKey, Id, PermissionSet, PrincipalKind,
-    Provenance, Resource, ResourceKey, Segment, Team, User,
+    Provenance, Resource, ResourceKey, ResourceRows, Segment, Team, User,
 };
 
 mod cow;
@@ -23,6 +23,7 @@ mod index;
 mod names;
 mod pending;
 mod row;
+mod row_numbers;
 mod teams;
 mod timed;
 
@@ -37,6 +38,7 @@ use directory::Entities;
 use index::IndexBuilder;
 use pending::PendingRequests;
 use row::REFERENCES_MAX;
+use row_numbers::RowNumbers;
 
 /// Most names (users, teams, groups, provenances) of one account: rows keep their numbers in 30 bits.
 const NAMES_MAX: usize = 1 << 30;
@@ -90,6 +92,19 @@ impl GraphBuilder {
             .entry(resource.key.resource_type)
             .or_default()
             .push(resource.key.id.as_str(), &facts);
+    }
+
+    /// Many resources at once; each name is looked up once for all of them.
+    pub fn push_rows(&mut self, rows: &ResourceRows) {
+        let index = self
+            .indexes
+            .entry(rows.resource_type().clone())
+            .or_default();
+        let mut numbers = RowNumbers::new(rows);
+        for row in rows.iter() {
+            self.oversized |= row.owners.len().max(row.assignments.len()) > REFERENCES_MAX;
+            index.push(row.id, &numbers.facts(&row, &mut self.names));
+        }
     }
 
     pub fn finish(mut self) -> Result<AccountGraph, GraphError> {

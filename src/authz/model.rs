@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::access_request::AccessRequest;
 
 mod membership;
+mod resource_rows;
 
 pub use membership::{EMAIL_BYTES, EmailError, Membership, MembershipOf, check_email};
+pub use resource_rows::{AssignmentRow, ResourceRow, ResourceRows, ResourceRowsBuilder, RowError};
 
 /// Longest id, in bytes of UTF-8 (`api.md`, Conventions).
 pub const ID_BYTES_MAX: usize = 256;

@@ -32,6 +32,7 @@ const EXAMPLES: &str = "Examples:
   ambit bench
   ambit bench --contacts 1000000 --seconds 2 --output json > figures.json
   ambit bench --database-url postgres://postgres@127.0.0.1/bench --contacts 1000000
+  ambit bench --database-url postgres://postgres@127.0.0.1/crm --account northwind
   ambit bench --server http://127.0.0.1:50051 --account northwind --question contact.view
 
 Without --server an account is made from the seed in a database of its own, which is removed at the
@@ -72,8 +73,9 @@ pub struct Arguments {
     /// Measure this server on an account that it has
     #[arg(long, value_name = "URL", value_parser = parse_server, requires = "account")]
     server: Option<String>,
-    /// The account to ask about, with --server
-    #[arg(long, value_name = "ACCOUNT", requires = "server")]
+    /// The account to ask about, with --server; with --database-url: only load this account, which is
+    /// there, and write nothing
+    #[arg(long, value_name = "ACCOUNT")]
     account: Option<Id>,
     /// What to ask about, with --server; may be given several times
     #[arg(long, value_name = "TYPE.ACTION", requires = "server")]
@@ -100,14 +102,23 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> Result<Exit, CliError>
         .build()
         .map_err(|error| CliError::usage(format!("cannot start: {error}")))?;
     let format = arguments.format.format;
-    let printed = match &arguments.database_url {
-        Some(url) => runtime
+    let printed = match (&arguments.database_url, &arguments.account) {
+        (None, Some(_)) if arguments.server.is_none() => Err(CliError::usage(
+            "--account names an account of a server or a database: give --server or --database-url",
+        )),
+        (Some(url), Some(account)) => runtime
+            .block_on(replicas::load_account(url, account))
+            .and_then(|report| match format {
+                Format::Human => report.print(output),
+                Format::Json => output.json(&report),
+            }),
+        (Some(url), None) => runtime
             .block_on(replicas::measure(arguments, url))
             .and_then(|report| match format {
                 Format::Human => report.print(output),
                 Format::Json => output.json(&report),
             }),
-        None => runtime
+        (None, _) => runtime
             .block_on(measure_all(arguments))
             .and_then(|report| match format {
                 Format::Human => report.print(output),

@@ -225,7 +225,7 @@ async fn read_store(directory: &Directory, account: &Id) -> Result<Option<Presen
     };
     let mut entities = Vec::new();
     while let Some(chunk) = snapshot.chunks.recv().await {
-        for entity in chunk.map_err(CliError::refused)? {
+        for entity in chunk.map_err(CliError::refused)?.into_entities() {
             entities.push(without_empty_attributes(entity));
         }
     }

@@ -113,7 +113,12 @@ async fn prove_by_loading(
     };
     let mut stored = BTreeMap::new();
     while let Some(chunk) = snapshot.chunks.recv().await {
-        stored.extend(chunk?.into_iter().map(|entity| (entity.key(), entity)));
+        stored.extend(
+            chunk?
+                .into_entities()
+                .into_iter()
+                .map(|entity| (entity.key(), entity)),
+        );
     }
     let changes = set.changes.clone();
     off_worker(move || built_of(&changes, stored).map(drop))

@@ -10,7 +10,7 @@ use super::live::CatchUpTurn;
 use super::{Causes, GraphCache, LiveAccount, ReadError, ReadGraph, off_worker};
 use crate::authz::graph::GraphBuilder;
 use crate::authz::model::Id;
-use crate::store::{Changes, Snapshot};
+use crate::store::{Changes, Chunk, Snapshot};
 
 /// What a catch-up is to achieve; where it is so already, the store is not asked.
 #[derive(Clone, Copy)]
@@ -123,10 +123,13 @@ impl GraphCache {
         };
         let mut builder = GraphBuilder::default();
         while let Some(chunk) = chunks.recv().await {
-            let entities = chunk?;
+            let chunk = chunk?;
             builder = off_worker(move || {
-                for entity in entities {
-                    builder.push(entity);
+                match chunk {
+                    Chunk::Entities(entities) => {
+                        entities.into_iter().for_each(|entity| builder.push(entity));
+                    }
+                    Chunk::Resources(rows) => builder.push_rows(&rows),
                 }
                 builder
             })

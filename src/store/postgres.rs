@@ -9,7 +9,6 @@
 //! - Every call has an end, see `connect`.
 
 mod apply;
-mod binary;
 mod changes;
 mod connect;
 mod error;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::kinds::{Kind, PAGE, id_of, parents_first};
 use super::rows::{inconsistent, unavailable};
-use super::{Head, Snapshot, StoreError};
+use super::{Chunk, Head, Snapshot, StoreError};
 use crate::authz::model::{Account, Entity, Id};
 
 /// Chunks that wait for the reader: enough that reading and building overlap, where chunks come one
@@ -17,8 +17,6 @@ pub(super) const CHUNKS_WAITING: usize = 4;
 /// A reader that takes no chunk for so long loses the snapshot: its transaction keeps the database
 /// from forgetting what is overwritten meanwhile, and a connection from everyone else.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
-
-type Chunk = Result<Vec<Entity>, StoreError>;
 
 /// What an account is read from: one transaction that shows one state of it.
 #[async_trait]
@@ -76,11 +74,11 @@ pub(super) enum Listening {
 }
 
 /// The way to the reader of a snapshot.
-pub(super) struct Chunks(mpsc::Sender<Chunk>);
+pub(super) struct Chunks(mpsc::Sender<Result<Chunk, StoreError>>);
 
 impl Chunks {
     /// An empty chunk is not sent.
-    pub(super) async fn send(&self, chunk: Vec<Entity>) -> Result<Listening, StoreError> {
+    pub(super) async fn send(&self, chunk: Chunk) -> Result<Listening, StoreError> {
         if chunk.is_empty() {
             return Ok(Listening::Yes);
         }
@@ -106,7 +104,11 @@ async fn read_all<S: Source>(
             "a head without an account",
         )
     })?;
-    if chunks.send(vec![Entity::Account(entity)]).await? == Listening::No {
+    if chunks
+        .send(Chunk::Entities(vec![Entity::Account(entity)]))
+        .await?
+        == Listening::No
+    {
         return Ok(Listening::No);
     }
     for kind in Kind::ALL {
@@ -146,7 +148,7 @@ async fn read_teams<S: Source>(source: &mut S, chunks: &Chunks) -> Result<Listen
         if chunk.is_empty() {
             return Ok(Listening::Yes);
         }
-        if chunks.send(chunk).await? == Listening::No {
+        if chunks.send(Chunk::Entities(chunk)).await? == Listening::No {
             return Ok(Listening::No);
         }
     }
@@ -164,7 +166,7 @@ async fn read_kind<S: Source>(
             return Ok(Listening::Yes);
         };
         after = last.as_str().to_owned();
-        if chunks.send(page).await? == Listening::No {
+        if chunks.send(Chunk::Entities(page)).await? == Listening::No {
             return Ok(Listening::No);
         }
     }

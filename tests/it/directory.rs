@@ -206,7 +206,7 @@ pub async fn fresh_graph(store: &Arc<dyn Store>, account: &str) -> (AccountGraph
     let mut snapshot = store.snapshot(&id(account), false).await.unwrap().unwrap();
     let mut builder = GraphBuilder::default();
     while let Some(chunk) = snapshot.chunks.recv().await {
-        for entity in chunk.unwrap() {
+        for entity in chunk.unwrap().into_entities() {
             builder.push(entity);
         }
     }
@@ -490,7 +490,7 @@ async fn an_export_is_the_account_whole() {
     assert_eq!(snapshot.head, head);
     let mut count = 0;
     while let Some(chunk) = snapshot.chunks.recv().await {
-        count += chunk.unwrap().len();
+        count += chunk.unwrap().into_entities().len();
     }
     assert_eq!(count, 1 + 1 + 1 + 5);
     let missing = replica.directory.export(&id("nowhere")).await;

@@ -179,7 +179,7 @@ pub async fn load(store: &dyn Store, name: &str, attributes: bool) -> (Head, Vec
     while let Some(chunk) = snapshot.chunks.recv().await {
         let chunk = chunk.unwrap();
         assert!(!chunk.is_empty(), "chunks are never empty");
-        entities.extend(chunk);
+        entities.extend(chunk.into_entities());
     }
     (snapshot.head, entities)
 }

@@ -125,6 +125,32 @@ impl AllPostings {
         self.flip_missing(ordinal, after, before, true);
     }
 
+    /// Adds a row that was not there before.
+    fn add(&mut self, ordinal: u32, facts: &Facts) {
+        let flags = [
+            (&mut self.alive, true),
+            (&mut self.partitioned, facts.partitioned),
+            (&mut self.has_owner, !facts.owners.is_empty()),
+            (&mut self.has_owning_team, facts.owning_team.is_some()),
+            (&mut self.timed, facts.is_timed()),
+        ];
+        for (bitmap, _) in flags.into_iter().filter(|(_, holds)| *holds) {
+            Arc::make_mut(bitmap).insert(ordinal);
+        }
+        let add = |postings: &mut Postings, number| {
+            postings.edit(number, |bitmap| flip(bitmap, ordinal, true));
+        };
+        for owner in &facts.owners {
+            add(&mut self.owners, *owner);
+        }
+        if let Some(team) = facts.owning_team {
+            add(&mut self.owning_teams, team);
+        }
+        for (kind, principal) in facts.lasting() {
+            add(self.assigned(kind), principal);
+        }
+    }
+
     /// Adds or removes the ordinal for each principal of `of` that `other` does not have.
     fn flip_missing(&mut self, ordinal: u32, of: &Facts, other: &Facts, add: bool) {
         for owner in missing(of.owners.iter().copied(), other.owners.iter().copied()) {
@@ -229,7 +255,7 @@ impl IndexBuilder {
         }
         // More rows than ordinals are refused at the end.
         let ordinal = u32::try_from(self.len() - 1).unwrap_or(u32::MAX);
-        self.postings.replace(ordinal, None, Some(facts));
+        self.postings.add(ordinal, facts);
         if self.starts.len() == PAGE_ROWS {
             self.turn_page();
         }

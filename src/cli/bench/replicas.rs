@@ -140,13 +140,21 @@ pub async fn measure(arguments: &Arguments, url: &str) -> Result<ReplicasReport,
     Ok(report)
 }
 
+async fn open_store(url: &str) -> Result<DirectStore, CliError> {
+    let url = DatabaseUrl::new(url).ok_or_else(|| CliError::usage("--database-url is empty"))?;
+    DirectStore::open(&Database::Url(url), Arc::new(SystemClock::new()))
+        .await
+        .map_err(CliError::refused)
+}
+
+/// `ambit bench --database-url --account`: how long an account that is there takes to load.
+pub async fn load_account(url: &str, account: &Id) -> Result<ColdLoad, CliError> {
+    ColdLoad::measure(url, account).await
+}
+
 impl Bench<'_> {
     async fn open_store(&self) -> Result<DirectStore, CliError> {
-        let url =
-            DatabaseUrl::new(self.url).ok_or_else(|| CliError::usage("--database-url is empty"))?;
-        DirectStore::open(&Database::Url(url), Arc::new(SystemClock::new()))
-            .await
-            .map_err(CliError::refused)
+        open_store(self.url).await
     }
 
     /// The account with everything but its contacts; it must not be there yet.
@@ -288,16 +296,7 @@ impl ReplicasReport {
             "  behind: p50 {:.0} ms, p99 {:.0} ms, worst {:.0} ms",
             import.behind_p50_ms, import.behind_p99_ms, import.behind_worst_ms
         ))?;
-        let cold = &self.cold_load;
-        output.line(&format!(
-            "cold load: {:.2} s, {:.0} rows/s; psql \\copy {:.2} s; {:.2} of its rate (target 0.6); {:.0} bytes a contact, grown by {} MiB",
-            cold.load_seconds,
-            cold.load_rows_per_second,
-            cold.psql_seconds,
-            cold.ratio,
-            cold.graph_bytes_per_contact,
-            cold.resident_bytes.unwrap_or_default() >> 20
-        ))?;
+        self.cold_load.print(output)?;
         let visible = &self.commit_to_visible;
         output.line(&format!(
             "commit to visible: p50 {:.2} ms, p99 {:.2} ms at {:.0} commits/s; NOTIFY round trip p50 {:.2} ms, p99 {:.2} ms; {:.2} of it at p99 (target 2)",

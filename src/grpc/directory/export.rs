@@ -33,8 +33,8 @@ async fn export(mut snapshot: Snapshot, mut export: Export) -> Result<(), Status
     // Grants on single resources, to be made after these.
     let mut later = Vec::new();
     let mut present_plan = None;
-    while let Some(entities) = snapshot.chunks.recv().await {
-        for entity in entities.map_err(Failure::from)? {
+    while let Some(chunk) = snapshot.chunks.recv().await {
+        for entity in chunk.map_err(Failure::from)?.into_entities() {
             let entity = match entity {
                 Entity::Account(account) => {
                     let (account, plan) = with_walls_entitled(account);

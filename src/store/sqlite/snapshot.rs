@@ -10,7 +10,7 @@ use super::resources;
 use crate::authz::model::{Account, Entity, Id};
 use crate::store::kinds::Kind;
 use crate::store::snapshots::{self, CHUNKS_WAITING, Chunks, Listening, Source};
-use crate::store::{Snapshot, StoreError};
+use crate::store::{Chunk, Snapshot, StoreError};
 
 pub(super) async fn snapshot(
     readers: &SqlitePool,
@@ -63,7 +63,7 @@ impl Source for Pages {
                 last.key.resource_type.as_str().to_owned(),
                 last.key.id.as_str().to_owned(),
             );
-            if chunks.send(page).await? == Listening::No {
+            if chunks.send(Chunk::Entities(page)).await? == Listening::No {
                 return Ok(Listening::No);
             }
         }

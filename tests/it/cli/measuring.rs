@@ -1,5 +1,6 @@
 //! `ambit bench`: figures beside the ceiling, after the answers were found right.
 
+use ambit::store::postgres::PostgresStore;
 use serde_json::Value;
 
 use super::account::ACME;
@@ -86,6 +87,28 @@ fn two_replicas_on_postgres_are_measured() {
     let more = ["--seconds", "0.01", "--streams", "1"];
     let mut again = ambit(["bench", "--database-url", database.url()]);
     run(again.args(sizes).args(more)).ends(0);
+}
+
+/// An account that is there is loaded and stays; one that is not is an error, not an empty one.
+#[tokio::test]
+async fn the_load_of_an_account_on_postgres_is_measured_alone() {
+    let database = crate::postgres::cluster::Database::empty();
+    PostgresStore::migrate(database.url()).await.unwrap();
+    let home = Home::new();
+    let document = home.path().join("acme.yaml");
+    std::fs::write(&document, ACME).unwrap();
+    let mut apply = ambit(["apply", "--database-url", database.url()]);
+    run(apply.arg(&document)).ends(0);
+    for _ in 0..2 {
+        let mut bench = ambit(["bench", "--database-url", database.url()]);
+        bench.args(["--account", "acme", "--output", "json"]);
+        let report = run(&mut bench).ends(0).json();
+        assert!(report["rows"].as_u64().unwrap() > 0, "{report}");
+        assert!(report["ratio"].as_f64().unwrap() > 0.0, "{report}");
+    }
+    let mut nobody = ambit(["bench", "--database-url", database.url()]);
+    run(nobody.args(["--account", "nobody"])).ends(4);
+    run(&mut ambit(["bench", "--account", "acme"])).ends(2);
 }
 
 #[test]

@@ -77,7 +77,7 @@ async fn pages_of_a_load(sql: &mut PgConnection, url: &str, account: &str, conta
     let mut snapshot = store.snapshot(&account, false).await.unwrap().unwrap();
     let mut loaded = 0;
     while let Some(chunk) = snapshot.chunks.recv().await {
-        for entity in chunk.unwrap() {
+        for entity in chunk.unwrap().into_entities() {
             if let Entity::Resource(resource, _) = entity {
                 assert_eq!((resource.owners.len(), resource.assignments.len()), (1, 1));
                 loaded += 1;
@@ -152,4 +152,62 @@ async fn t7_a_load_reads_in_proportion_to_the_account() {
     let large = pages_of(&mut sql, &round("two")).await;
     println!("20,000 owners by whole keys: {small} and {large} pages");
     assert!(large >= small * 2, "{large} and {small}");
+}
+
+/// More owners and assignments than one statement tells: none is lost where one ends and the next
+/// begins, which is in the middle of a resource.
+#[tokio::test]
+async fn resources_of_many_assignments_are_loaded_whole() {
+    const EACH: usize = 45_000;
+    let database = Database::empty();
+    PostgresStore::migrate(database.url()).await.unwrap();
+    let mut sql = cluster::connect(database.url()).await;
+    let rows = format!(
+        "SELECT 'one', 'contact', 'c' || c, u FROM generate_series(1, 3) AS c,
+            (SELECT 'u' || lpad(n::text, 6, '0') FROM generate_series(1, {EACH}) AS n) AS users (u)"
+    );
+    run(
+        &mut sql,
+        format!(
+            "INSERT INTO ambit.account (account_id, catalog, plan)
+                VALUES ('one', 'hubspot', 'enterprise');
+            SET session_replication_role = replica;
+            INSERT INTO ambit.resource (account_id, resource_type, resource_id)
+                SELECT 'one', 'contact', 'c' || n FROM generate_series(1, 4) AS n;
+            INSERT INTO ambit.resource_owner (account_id, resource_type, resource_id, user_id) {rows};
+            INSERT INTO ambit.assignment
+                (account_id, resource_type, resource_id, principal_id, principal_kind, provenance,
+                    expires_at)
+                SELECT *, 'user', 'segment:s', '2030-01-01T00:00:00Z'::timestamptz
+                FROM ({rows}) AS r;
+            SET session_replication_role = origin"
+        ),
+    )
+    .await;
+    let open = OpenOptions {
+        migrate: false,
+        connections_max: 4,
+    };
+    let store = PostgresStore::open(database.url(), open).await.unwrap();
+    let account = Id::parse("one").unwrap();
+    let mut snapshot = store.snapshot(&account, false).await.unwrap().unwrap();
+    let mut found = Vec::new();
+    while let Some(chunk) = snapshot.chunks.recv().await {
+        for entity in chunk.unwrap().into_entities() {
+            if let Entity::Resource(resource, _) = entity {
+                let timed = resource
+                    .assignments
+                    .iter()
+                    .filter(|assignment| assignment.expires_at.is_some())
+                    .count();
+                found.push((resource.key.to_string(), resource.owners.len(), timed));
+            }
+        }
+    }
+    store.close().await;
+    let expected = [1, 2, 3, 4].map(|n| {
+        let each = if n == 4 { 0 } else { EACH };
+        (format!("contact/c{n}"), each, each)
+    });
+    assert_eq!(found, expected);
 }

@@ -106,9 +106,9 @@ async fn stays_as_it_began(store: Arc<dyn Store>) {
     )
     .await;
     store.delete_account(&id("acme"), None).await.unwrap();
-    let mut entities = first;
+    let mut entities = first.into_entities();
     while let Some(chunk) = snapshot.chunks.recv().await {
-        entities.extend(chunk.unwrap());
+        entities.extend(chunk.unwrap().into_entities());
     }
     assert_eq!(entities.len(), 3 + 20_000);
     assert_eq!(owners(&entities), ids(["u0"]));

@@ -4,8 +4,9 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
-use super::{Bench, CliError, load, output};
-use crate::cli::bench::data_set::ACCOUNT;
+use super::{Bench, CliError, Colour, Output, load, open_store, output};
+use crate::authz::graph::AccountGraph;
+use crate::authz::model::Id;
 use crate::cli::bench::report::median;
 use crate::graph_cache::{Consistency, off_worker};
 
@@ -42,23 +43,30 @@ pub struct ColdLoad {
 
 impl Bench<'_> {
     pub(super) async fn cold_load(&self) -> Result<ColdLoad, CliError> {
+        ColdLoad::measure(self.url, &self.account).await
+    }
+}
+
+impl ColdLoad {
+    /// Loads an account that is there.
+    pub(super) async fn measure(url: &str, account: &Id) -> Result<Self, CliError> {
         let bar = output::progress("loading", Some(u64::from(ROUNDS)));
         let mut rows = 0;
         let mut rounds = Vec::new();
-        let mut graph_bytes = 0;
+        let (mut graph_bytes, mut resources) = (0, 0);
         let mut resident_bytes = None;
         for _ in 0..ROUNDS {
-            let url = self.url.to_owned();
+            let (copied_from, copied) = (url.to_owned(), account.clone());
             let begun = load::now();
-            let copied = off_worker(move || copy(&url)).await;
+            let copied = off_worker(move || copy(&copied_from, &copied)).await;
             rows = copied.map_err(CliError::refused)??;
             let psql = (load::now() - begun).as_secs_f64();
 
-            let store = self.open_store().await?;
+            let store = open_store(url).await?;
             let resident = load::resident_bytes();
             let begun = load::now();
             let consistency = Consistency::FullyConsistent;
-            let read = store.directory.graphs().read(&self.account, &consistency);
+            let read = store.directory.graphs().read(account, &consistency);
             let read = read.await.map_err(CliError::refused)?;
             let loaded = (load::now() - begun).as_secs_f64();
             let grown = resident
@@ -66,6 +74,7 @@ impl Bench<'_> {
                 .map(|(before, after)| after.saturating_sub(before));
             resident_bytes = resident_bytes.or(grown);
             graph_bytes = u64::try_from(read.graph.bytes()).unwrap_or(u64::MAX);
+            resources = count(&read.graph);
             drop(read);
             store.close().await;
             rounds.push((loaded, psql));
@@ -82,18 +91,39 @@ impl Bench<'_> {
             psql_rows_per_second: rows as f64 / psql_seconds,
             ratio: median(rounds.iter().map(|(loaded, psql)| psql / loaded)),
             graph_bytes,
-            graph_bytes_per_contact: graph_bytes as f64 / f64::from(self.data_set.contacts),
+            graph_bytes_per_contact: graph_bytes as f64 / resources.max(1) as f64,
             resident_bytes,
         })
     }
+
+    pub fn print(&self, output: &mut Output) -> Result<(), CliError> {
+        let title = output.painted(Colour::Bold, "cold load");
+        output.line(&format!(
+            "{title}: {:.2} s, {:.0} rows/s; psql \\copy {:.2} s; {:.2} of its rate (target 0.6); {:.0} bytes a contact, grown by {} MiB",
+            self.load_seconds,
+            self.load_rows_per_second,
+            self.psql_seconds,
+            self.ratio,
+            self.graph_bytes_per_contact,
+            self.resident_bytes.unwrap_or_default() >> 20
+        ))
+    }
+}
+
+fn count(graph: &AccountGraph) -> u64 {
+    let types = graph.catalog().types.iter();
+    types
+        .map(|one| graph.resource_count(one.name.as_str()))
+        .sum()
 }
 
 /// All rows of the account through psql to nowhere; how many there are.
-fn copy(url: &str) -> Result<u64, CliError> {
+fn copy(url: &str, account: &Id) -> Result<u64, CliError> {
     let mut psql = Command::new("psql");
     psql.args(["--no-psqlrc", "--dbname", url]);
+    let account = account.as_str().replace('\'', "''");
     for (table, columns) in TABLES {
-        let rows = format!("SELECT {columns} FROM ambit.{table} WHERE account_id = '{ACCOUNT}'");
+        let rows = format!("SELECT {columns} FROM ambit.{table} WHERE account_id = '{account}'");
         psql.args(["--command", &format!("\\copy ({rows}) TO /dev/null")]);
     }
     let ran = psql
