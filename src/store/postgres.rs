@@ -10,6 +10,7 @@
 
 mod apply;
 mod changes;
+mod columns;
 mod connect;
 mod error;
 mod examine;
@@ -18,6 +19,7 @@ mod outbox;
 mod read;
 mod requests;
 mod resources;
+mod rounds;
 mod schema;
 mod session;
 mod snapshot;
