@@ -48,6 +48,7 @@ mod request_rows;
 mod rows;
 mod snapshots;
 pub mod sqlite;
+mod steps;
 mod tables;
 pub mod tokens;
 

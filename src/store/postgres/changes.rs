@@ -1,8 +1,6 @@
 //! What changed after a revision: the logged keys and the present state of what they name, in one
 //! read transaction.
 
-use std::collections::BTreeSet;
-
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -11,13 +9,10 @@ use super::error::store_error;
 use super::read;
 use super::session::Session;
 use crate::authz::model::{EntityKey, Id, Timestamp};
-use crate::store::change_keys::{KEYS_MAX, entity_key, puts_then_deletes};
+use crate::store::change_keys::entity_key;
 use crate::store::rows::inconsistent;
+use crate::store::steps::{Logged, ROWS_READ, Since};
 use crate::store::{Changes, Head, Nonce, StoreError};
-
-/// One more than that tells that there are too many.
-#[expect(clippy::cast_possible_wrap, reason = "a small constant")]
-const READ_MAX: i64 = KEYS_MAX as i64 + 1;
 
 pub(super) async fn changes_since(
     loads: &Lane,
@@ -35,35 +30,12 @@ async fn read_changes(
     have: Head,
 ) -> Result<Changes, StoreError> {
     let logged = bounded(LARGE, logged_since(connection, account, have.revision)).await?;
-    let Some(head) = logged.head else {
-        return Ok(Changes::Gone);
-    };
-    if head == have {
-        return Ok(Changes::None);
-    }
-    let steps = match head.revision.checked_sub(have.revision) {
-        Some(steps @ 1..) if steps <= KEYS_MAX as u64 => steps,
-        // Ahead of the database, the same number of another history, or far behind.
-        _ => return Ok(Changes::Reload),
-    };
-    // The revision that is stood at comes first, if it is still logged.
-    let mut history = logged.history;
-    if history.first() != Some(&have) {
-        return Ok(Changes::Reload);
-    }
-    let history = history.split_off(1);
-    if history.len() as u64 != steps || history.last() != Some(&head) {
-        return Ok(Changes::Reload);
-    }
-    let Some(keys) = logged.keys.filter(|_| logged.revisions == history.len()) else {
-        return Ok(Changes::Reload);
-    };
-    let keys = Vec::from_iter(keys);
-    let present = read::entities(connection, account, &keys).await?;
-    Ok(Changes::Delta {
-        head,
-        history,
-        changes: puts_then_deletes(present, &keys),
+    Ok(match logged.since(have) {
+        Since::Answer(answer) => answer,
+        Since::Steps(steps) => {
+            let present = read::entities(connection, account, steps.keys()).await?;
+            steps.with(present)
+        }
     })
 }
 
@@ -93,20 +65,8 @@ pub(super) async fn nonce_at(
         .transpose()
 }
 
-/// What the log has, and where the account stands.
-#[derive(Default)]
-struct Logged {
-    head: Option<Head>,
-    /// Revisions from the one that was named on, oldest first.
-    history: Vec<Head>,
-    /// Keys logged after it; `None`: too many, one that can't be read, or the log says to reload.
-    keys: Option<BTreeSet<EntityKey>>,
-    /// How many revisions after it have a row in the log: where rows were taken out by hand, what
-    /// they told is not known.
-    revisions: usize,
-}
-
-/// In one statement, since each costs a round trip and a follower waits for all of them.
+/// What the log has after a revision, in one statement, since each costs a round trip and a follower
+/// waits for all of them.
 async fn logged_since(
     connection: &mut Session,
     account: &Id,
@@ -133,43 +93,28 @@ async fn logged_since(
     .bind(
         i64::try_from(from)
             .unwrap_or(i64::MAX)
-            .min(i64::MAX - READ_MAX),
+            .min(i64::MAX - ROWS_READ),
     )
-    .bind(READ_MAX)
+    .bind(ROWS_READ)
     .fetch_all(connection)
     .await
     .map_err(store_error)?;
-    let mut logged = Logged {
-        keys: Some(BTreeSet::new()),
-        ..Logged::default()
-    };
-    let mut listed = 0;
+    let mut logged = Logged::default();
     for row in &rows {
         match row.try_get::<i32, _>(2).map_err(store_error)? {
             0 => logged.head = Some(read::head_of(row, account.as_str())?),
             1 => logged.history.push(read::head_of(row, account.as_str())?),
             _ => {
-                listed += 1;
-                let revisions: i64 = row.try_get(0).map_err(store_error)?;
-                logged.revisions = usize::try_from(revisions).unwrap_or(0);
-                match (key_of(row), &mut logged.keys) {
-                    (Some(key), Some(keys)) => {
-                        keys.insert(key);
-                    }
-                    (None, _) | (_, None) => logged.keys = None,
-                }
+                let told: i64 = row.try_get(0).map_err(store_error)?;
+                logged.told = usize::try_from(told).unwrap_or(0);
+                logged.keys.push(key_of(row));
             }
         }
     }
-    if listed > KEYS_MAX {
-        logged.keys = None;
-    }
-    // A union promises no order.
-    logged.history.sort_by_key(|head| head.revision);
     Ok(logged)
 }
 
-/// `None` for a row that says to reload, or that can't be read.
+/// `None` for a row that says to load anew, or that can't be read.
 fn key_of(row: &PgRow) -> Option<EntityKey> {
     let kind: &str = row.try_get(3).ok()?;
     let resource_type: &str = row.try_get(4).ok()?;
