@@ -22,7 +22,7 @@ use crate::directory::{
     Directory, DirectoryError, Idempotency, Planned, Planning, WRITE_TRIES_MAX, WriteHeader,
     Written,
 };
-use crate::graph_cache::{Consistency, ReadError, ReadGraph, off_worker};
+use crate::graph_cache::{Consistency, ReadError, ReadGraph};
 use crate::randomness::{Randomness, RandomnessError};
 use crate::revision::RevisionToken;
 use crate::store::outbox::{Delivery, DeliveryKey, DeliveryState, Outbox};
@@ -247,7 +247,8 @@ impl AccessRequests {
                 .await?;
             let is_last = step.len() < usize::try_from(LIST_STEP).unwrap_or(usize::MAX);
             passed += step.len();
-            for (request, is_listed) in judged(read, listing, step, now).await? {
+            let judged = self.judged(account, read, listing, step, now).await?;
+            for (request, is_listed) in judged {
                 let id = request.id.clone();
                 if is_listed {
                     if requests.len() == limit {
@@ -303,7 +304,7 @@ impl AccessRequests {
         let request = self.request(account, id).await?;
         let (now, head) = (self.clock.now(), read.head);
         let approver = approver.cloned();
-        let suggestions = off_worker(move || {
+        let work = move || {
             if let Some(approver) = &approver {
                 return suggest_for(&read.graph, &request, approver, expires_at, now);
             }
@@ -314,8 +315,8 @@ impl AccessRequests {
                 });
             }
             Ok::<_, RequestRefusal>(suggestions)
-        })
-        .await??;
+        };
+        let suggestions = self.directory.graphs().compute(account, work).await??;
         Ok(Suggested { suggestions, head })
     }
 
@@ -487,25 +488,29 @@ impl Planning for PlanFiling<'_> {
     }
 }
 
-/// Each request with whether it is listed. Who may resolve it may take a look at every user.
-async fn judged(
-    read: &Arc<ReadGraph>,
-    listing: &Listing,
-    step: Vec<AccessRequest>,
-    now: Timestamp,
-) -> Result<Vec<(AccessRequest, bool)>, AccessRequestError> {
-    if listing.approver.is_none() {
-        return Ok(step.into_iter().map(|request| (request, true)).collect());
-    }
-    let (read, listing) = (Arc::clone(read), listing.clone());
-    let judged = off_worker(move || {
-        let judge = |request| {
-            let is_listed = is_listed(&read, &listing, &request, now);
-            (request, is_listed)
+impl AccessRequests {
+    /// Each request with whether it is listed. Who may resolve it may take a look at every user.
+    async fn judged(
+        &self,
+        account: &Id,
+        read: &Arc<ReadGraph>,
+        listing: &Listing,
+        step: Vec<AccessRequest>,
+        now: Timestamp,
+    ) -> Result<Vec<(AccessRequest, bool)>, AccessRequestError> {
+        if listing.approver.is_none() {
+            return Ok(step.into_iter().map(|request| (request, true)).collect());
+        }
+        let (read, listing) = (Arc::clone(read), listing.clone());
+        let judged = move || {
+            let judge = |request| {
+                let is_listed = is_listed(&read, &listing, &request, now);
+                (request, is_listed)
+            };
+            step.into_iter().map(judge).collect()
         };
-        step.into_iter().map(judge).collect()
-    });
-    Ok(judged.await?)
+        Ok(self.directory.graphs().compute(account, judged).await?)
+    }
 }
 
 fn is_listed(read: &ReadGraph, listing: &Listing, request: &AccessRequest, now: Timestamp) -> bool {

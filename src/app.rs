@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Database, DatabaseUrl};
 use crate::directory::Directory;
 use crate::feed::{Backoff, Feed};
-use crate::graph_cache::{CacheLimits, GraphCache};
+use crate::graph_cache::{CacheLimits, Computing, GraphCache};
 use crate::grpc::observed::{Observe, methods};
 use crate::grpc::server::{Backend, Transport};
 use crate::http::{Console, LanguageError, Telling};
@@ -137,7 +137,7 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let (store, outbox) = measured(opened.store, opened.outbox, &clock, &metrics);
         let authentication = authentication_of(config, opened.tokens, &clock).await?;
-        let graphs = GraphCache::new(Arc::clone(&store), Arc::clone(&clock), limits(config));
+        let graphs = graphs_of(config, &store, &clock);
         graphs.tell_load_seconds(metrics.load_seconds());
         let directory = Directory::new(Arc::clone(&store), graphs.clone(), Arc::clone(&clock));
         let console_url = console_url(config, http_address);
@@ -174,6 +174,7 @@ impl App {
             clock: Arc::clone(&clock),
             shutdown: shutdown.clone(),
             decisions: metrics.decisions(),
+            stall_timeout: config.transport.stream_stall_timeout,
         });
         let transport = transport_of(config, tls.clone(), &metrics);
         let observe = Observe::new(metrics.calls(methods()), clock);
@@ -543,6 +544,14 @@ fn limits(config: &Config) -> CacheLimits {
         bytes_max: config.cache_bytes_max,
         staleness_bound: config.staleness_bound,
         load_timeout: config.load_timeout,
+    }
+}
+
+fn graphs_of(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> GraphCache {
+    let graphs = GraphCache::new(Arc::clone(store), Arc::clone(clock), limits(config));
+    match config.computations_max {
+        Some(most) => graphs.computing(Computing::new(most.get())),
+        None => graphs,
     }
 }
 

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -100,6 +101,8 @@ pub struct Config {
     pub feed_poll_interval: Duration,
     pub history_retention: Duration,
     pub load_timeout: Duration,
+    /// Long computations at a time; `None`: as the machine has cores.
+    pub computations_max: Option<NonZero<usize>>,
     pub shutdown_grace: Duration,
     pub transport: TransportSettings,
     pub log_format: LogFormat,
@@ -259,6 +262,7 @@ impl Config {
                 3_153_600_000,
             )?),
             load_timeout: layers.millis("load_timeout_ms", 10, 3_600_000)?,
+            computations_max: NonZero::new(layers.number("computations_max", 0, 65_536)?),
             shutdown_grace: layers.millis("shutdown_grace_ms", 100, 3_600_000)?,
             transport: layers.transport()?,
             log_format: layers.parse(

@@ -300,6 +300,7 @@ impl Directory {
         };
         let planning = PlanIntent {
             store: self.store.as_ref(),
+            graphs: &self.graphs,
             request: &request,
         };
         Ok(match self.write_planned(&header, &planning).await? {

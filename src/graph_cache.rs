@@ -41,11 +41,13 @@ use crate::clock::Clock;
 use crate::revision::{RevisionError, RevisionToken};
 use crate::store::{Head, Store, StoreError};
 
+mod computing;
 mod identity;
 mod live;
 mod load;
 mod tokens;
 
+pub use computing::{Computing, Turn};
 use identity::KnownIdentity;
 pub use live::LiveAccount;
 use load::Wish;
@@ -129,6 +131,7 @@ const WEIGHT_UNIT_BYTES: u64 = 1_024;
 #[derive(Clone)]
 pub struct GraphCache {
     inner: Arc<Inner>,
+    computing: Computing,
 }
 
 struct Inner {
@@ -195,7 +198,30 @@ impl GraphCache {
                 verified_at: AtomicU64::new(0),
                 has_uncovered: AtomicBool::new(false),
             }),
+            computing: Computing::default(),
         }
+    }
+
+    /// The same accounts, with other bounds of long computations.
+    pub fn computing(self, computing: Computing) -> Self {
+        Self { computing, ..self }
+    }
+
+    /// Runs work on a whole graph where it holds up no other request, when it is its account's turn.
+    ///
+    /// # Errors
+    /// [`ReadError::Internal`] where it panics.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        account: &Id,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        self.computing.run(account, work).await
+    }
+
+    /// Waits for an account's turn to compute a part of what is longer, on the worker that asks.
+    pub async fn turn(&self, account: &Id) -> Turn {
+        self.computing.turn(account).await
     }
 
     /// The account's graph at the freshness asked for.

@@ -19,5 +19,6 @@ pub mod reading;
 pub mod reasons;
 pub mod server;
 pub mod services;
+pub mod shares;
 pub mod status;
 pub mod wire;

@@ -16,7 +16,7 @@ use crate::authz::change::Change;
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{EntityKey, Id};
 use crate::directory::{Applied, Directory, DirectoryError, Idempotency, Intent, IntentWrite};
-use crate::graph_cache::{Consistency, ReadError, off_worker};
+use crate::graph_cache::{Consistency, ReadError};
 use crate::revision::RevisionToken;
 use crate::store::Head;
 
@@ -305,11 +305,13 @@ impl Import {
     async fn judge(&self, part: &Part) -> Result<Vec<LineProblem>, ImportError> {
         let account = &self.request.account;
         let consistency = Consistency::FullyConsistent;
-        let read = self.directory.graphs().read(account, &consistency).await;
+        let graphs = self.directory.graphs();
+        let read = graphs.read(account, &consistency).await;
         let read = read.map_err(DirectoryError::from)?;
         let part = part.clone();
         let request = Arc::clone(&self.request);
-        let judged = off_worker(move || judge::judge(&read.graph, &request, &part)).await;
+        let judge = move || judge::judge(&read.graph, &request, &part);
+        let judged = graphs.compute(account, judge).await;
         Ok(judged.map_err(DirectoryError::from)?)
     }
 

@@ -3,7 +3,6 @@
 use super::{AccessRequestError, AccessRequests};
 use crate::authz::access_request::may_resolve;
 use crate::authz::model::{Id, Timestamp};
-use crate::graph_cache::off_worker;
 use crate::links::Links;
 
 /// A link for one approver.
@@ -30,7 +29,8 @@ impl AccessRequests {
         let request = self.request(account, id).await?;
         let now = self.clock.now();
         let (judged, by) = (request.clone(), approver.clone());
-        off_worker(move || may_resolve(&read.graph, &judged, &by, now)).await??;
+        let judge = move || may_resolve(&read.graph, &judged, &by, now);
+        self.directory.graphs().compute(account, judge).await??;
         // Under the key that the database has now.
         let key = self.store.identity().token_key;
         let links = Links::new(key, &self.console.url, self.console.link_ttl);

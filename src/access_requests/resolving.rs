@@ -14,7 +14,7 @@ use crate::authz::decision::Decision;
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{Entity, EntityChange, Id, Timestamp};
 use crate::directory::{DirectoryError, Planned, Planning, Written};
-use crate::graph_cache::{ReadGraph, off_worker};
+use crate::graph_cache::ReadGraph;
 use crate::store::Head;
 
 /// The ordinal of the event that ends a request: its filing is the only one before.
@@ -173,7 +173,9 @@ impl Planning for PlanAct<'_> {
         };
         let now = self.requests.clock.now();
         let act = Arc::clone(&self.act);
-        off_worker(move || planned(&read.graph, request, &act, ordinal, now)).await?
+        let plan = move || planned(&read.graph, request, &act, ordinal, now);
+        let graphs = self.requests.directory.graphs();
+        graphs.compute(self.account, plan).await?
     }
 }
 

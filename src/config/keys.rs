@@ -276,6 +276,21 @@ pub const KEYS: &[Key] = &[
         "Lists, watches, imports and exports at a time; further ones are refused as OVERLOADED",
     ),
     key(
+        "account_share_percent",
+        "100",
+        "Calls or streams that one account may have, in percent of the places that are free; further ones are refused as ACCOUNT_OVERLOADED",
+    ),
+    key(
+        "computations_max",
+        "0",
+        "Long lists, large batches and plans of writes that compute at a time; 0: one fewer than there are cores",
+    ),
+    key(
+        "stream_stall_timeout_ms",
+        "30000",
+        "How long a reader may leave a chunk of a stream waiting; then the stream ends, and after as long again it is cut off",
+    ),
+    key(
         "shutdown_grace_ms",
         "10000",
         "Time that running calls have to end after SIGTERM",

@@ -37,6 +37,10 @@ pub struct TransportSettings {
     pub calls_max: u64,
     /// Streams that are open, of all connections together.
     pub open_streams_max: u64,
+    /// Of the places for either that are free, what one account may have.
+    pub account_share_percent: u64,
+    /// How long a reader may leave a chunk of a stream waiting.
+    pub stream_stall_timeout: Duration,
 }
 
 /// The files of TLS, which are read again when they change.
@@ -82,6 +86,8 @@ impl Layers<'_> {
             bulk_timeout: self.millis("bulk_timeout_ms", 10, 3_600_000)?,
             calls_max: self.number("calls_max", 1, 10_000_000)?,
             open_streams_max: self.number("open_streams_max", 1, 10_000_000)?,
+            account_share_percent: self.number("account_share_percent", 1, 1_000_000_000)?,
+            stream_stall_timeout: self.millis("stream_stall_timeout_ms", 10, 3_600_000)?,
         })
     }
 

@@ -9,12 +9,13 @@ use super::{DirectoryError, Intent, IntentWrite, Planned, Planning};
 use crate::authz::change::{self, ChangeLine, ChangeProblem, ChangeSet};
 use crate::authz::graph::{AccountGraph, GraphBuilder, GraphError};
 use crate::authz::model::{Entity, EntityChange, EntityKey, Id};
-use crate::graph_cache::{ReadError, ReadGraph, off_worker};
+use crate::graph_cache::{GraphCache, ReadError, ReadGraph};
 use crate::store::Store;
 
 /// Plans the changes that an intent makes of an account.
 pub(super) struct PlanIntent<'a> {
     pub(super) store: &'a dyn Store,
+    pub(super) graphs: &'a GraphCache,
     pub(super) request: &'a IntentWrite,
 }
 
@@ -27,7 +28,7 @@ impl Planning for PlanIntent<'_> {
         &self,
         present: Option<Arc<ReadGraph>>,
     ) -> Result<Planned<Vec<ChangeLine>>, DirectoryError> {
-        let mut set = plan(self.store, self.request, present).await?;
+        let mut set = plan(self, present).await?;
         settle_attributes(self.store, &self.request.account, &mut set).await?;
         Ok(Planned {
             changes: set.changes,
@@ -57,14 +58,18 @@ async fn settle_attributes(
 /// Plans off the async workers, and proves that what would be stored can be loaded: a write that
 /// would take the account out of service is refused before it is made.
 async fn plan(
-    store: &dyn Store,
-    request: &IntentWrite,
+    planning: &PlanIntent<'_>,
     present: Option<Arc<ReadGraph>>,
 ) -> Result<ChangeSet, DirectoryError> {
+    let PlanIntent {
+        store,
+        graphs,
+        request,
+    } = planning;
     let exists = present.is_some();
     let account = request.account.clone();
     let intent = Arc::clone(&request.intent);
-    let (set, next) = off_worker(move || {
+    let work = move || {
         let graph = present.as_ref().map(|present| &present.graph);
         let set = plan_on(&account, intent.as_ref(), graph)?;
         let next = match graph {
@@ -72,14 +77,14 @@ async fn plan(
             None => built_of(&set.changes, BTreeMap::new()),
         };
         Ok::<_, DirectoryError>((set, next.map(drop)))
-    })
-    .await??;
+    };
+    let (set, next) = graphs.compute(&request.account, work).await??;
     match next {
         Ok(()) => {}
         Err(error) if !exists => return Err(DirectoryError::Unusable(error)),
         // What can't be applied in steps, e.g. a catalog that brings back a type of stored
         // resources, may still load.
-        Err(_) => prove_by_loading(store, &request.account, &set).await?,
+        Err(_) => prove_by_loading(*store, graphs, &request.account, &set).await?,
     }
     Ok(set)
 }
@@ -105,6 +110,7 @@ fn plan_on(
 /// write itself meet a conflict.
 async fn prove_by_loading(
     store: &dyn Store,
+    graphs: &GraphCache,
     account: &Id,
     set: &ChangeSet,
 ) -> Result<(), DirectoryError> {
@@ -121,7 +127,8 @@ async fn prove_by_loading(
         );
     }
     let changes = set.changes.clone();
-    off_worker(move || built_of(&changes, stored).map(drop))
+    graphs
+        .compute(account, move || built_of(&changes, stored).map(drop))
         .await?
         .map_err(DirectoryError::Unusable)
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tonic::Extensions;
 
+use super::bounds::AccountShare;
 use super::convert;
 use super::status::{Failure, Reason};
 use crate::authz::model::Id;
@@ -18,7 +19,11 @@ use crate::graph_cache::ReadError;
 
 /// Who calls, in the extensions of every request that reaches a handler.
 #[derive(Debug, Clone)]
-pub struct Admission(Whom);
+pub struct Admission {
+    whom: Whom,
+    /// `None` where nobody bounds how many calls there are.
+    share: Option<AccountShare>,
+}
 
 #[derive(Debug, Clone)]
 enum Whom {
@@ -37,24 +42,31 @@ pub struct AdmittedAccount {
 impl Admission {
     /// Where the server has no authentication.
     pub fn of_anybody() -> Self {
-        Self(Whom::Anybody)
+        Self {
+            whom: Whom::Anybody,
+            share: None,
+        }
     }
 
     pub fn of_caller(caller: Caller) -> Self {
-        Self(Whom::Known(caller))
+        Self {
+            whom: Whom::Known(caller),
+            share: None,
+        }
     }
 
-    /// What the layer in front has found out. Without it nobody is known, whatever the settings.
+    /// What the layers in front have found out. Without that nobody is known, whatever the settings.
     pub fn of(extensions: &Extensions) -> Result<Self, Failure> {
-        extensions
-            .get()
-            .cloned()
-            .ok_or_else(Failure::unauthenticated)
+        let admission: &Self = extensions.get().ok_or_else(Failure::unauthenticated)?;
+        Ok(Self {
+            whom: admission.whom.clone(),
+            share: extensions.get().cloned(),
+        })
     }
 
     /// The caller, where there are any.
     pub fn caller(&self) -> Option<&Caller> {
-        match &self.0 {
+        match &self.whom {
             Whom::Anybody => None,
             Whom::Known(caller) => Some(caller),
         }
@@ -64,7 +76,8 @@ impl Admission {
         self.caller().is_none_or(|caller| caller.roles.allow(role))
     }
 
-    /// The account that a request names in its `account_id`.
+    /// The account that a request names in its `account_id`. The call is one of that account from
+    /// here on, which may have only so many of them.
     pub fn account(&self, account_id: &str) -> Result<AdmittedAccount, Failure> {
         let id = convert::id(account_id, "account_id")?;
         if self
@@ -73,6 +86,9 @@ impl Admission {
         {
             // As a read of an account that is not there fails.
             return Err(ReadError::UnknownAccount(id).into());
+        }
+        if let Some(share) = &self.share {
+            share.count(&id)?;
         }
         Ok(AdmittedAccount {
             id,

@@ -1,11 +1,14 @@
 //! What all calls together may take: how many run at a time, and for how long.
 //!
-//! Beyond the bound a call is refused at once, so that those that run go on as fast as before. The
-//! health service is never refused: who asks it wants to know how a busy server is.
+//! A call arrives, which takes a core and no time, until its account is known; then it runs. Beyond
+//! the bound a call is refused at once, so that those that run go on as fast as before; and
+//! so is a call of an account that has its share of the places already, so that others find some.
+//! The health service is never refused: who asks it wants to know how a busy server is.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,58 +17,101 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
 use tonic::codegen::http::{HeaderMap, Request, Response};
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt as _};
 
 use super::services::{BULK_METHODS, STREAM_METHODS};
+use super::shares::{Kind, Shares};
 use super::status::{Failure, Reason};
+use crate::authz::model::Id;
 use crate::config::TransportSettings;
 use crate::metrics::{Running, TransportMetrics};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
+/// So many calls may arrive at a time, however few may run: to see whose they are takes next to no
+/// time.
+const ARRIVING_MIN: u64 = 1_024;
+
 /// The header in which a client says how long it waits.
 const CLIENT_TIMEOUT: &str = "grpc-timeout";
 
+/// Cheap to clone; all clones count the same calls.
 #[derive(Clone)]
-pub struct Bounds {
+pub struct Bounds(Arc<Inner>);
+
+struct Inner {
     settings: Arc<TransportSettings>,
     metrics: TransportMetrics,
+    shares: Shares,
 }
 
 impl Bounds {
     pub fn new(settings: Arc<TransportSettings>, metrics: TransportMetrics) -> Self {
-        Self { settings, metrics }
+        Self(Arc::new(Inner {
+            shares: Shares::new(settings.account_share_percent),
+            settings,
+            metrics,
+        }))
     }
 
-    /// A place among the calls that run, and for a stream one among the open streams.
-    fn admit(&self, path: &str) -> Result<Option<Admitted>, Failure> {
+    /// A place among the calls that arrive.
+    fn let_in(&self, path: &str) -> Result<Option<Running>, Failure> {
         if path.starts_with(HEALTH) {
             return Ok(None);
         }
-        let refused = || {
-            self.metrics.shed();
-            Failure::new(
-                Reason::Overloaded,
-                "the server has as many calls as it takes at a time; try again, or at another one",
-            )
-        };
-        let calls_max = self.settings.calls_max;
-        let call = self.metrics.begin_call(calls_max).ok_or_else(refused)?;
-        let stream = if STREAM_METHODS.contains(&method(path)) {
-            let streams_max = self.settings.open_streams_max;
-            Some(self.metrics.open_stream(streams_max).ok_or_else(refused)?)
+        let Inner {
+            settings, metrics, ..
+        } = self.0.as_ref();
+        let most = settings.calls_max.max(ARRIVING_MIN);
+        let arriving = metrics.arrive(most).ok_or_else(|| self.refused())?;
+        Ok(Some(arriving))
+    }
+
+    /// For a stream a place among those that are open; for any other call the one that it has, until
+    /// its account is known.
+    fn admit(&self, path: &str, arriving: Running) -> Result<AccountShare, Failure> {
+        let Inner {
+            settings, metrics, ..
+        } = self.0.as_ref();
+        let (kind, place) = if STREAM_METHODS.contains(&method(path)) {
+            let stream = metrics.open_stream(settings.open_streams_max);
+            (Kind::Stream, stream.ok_or_else(|| self.refused())?)
         } else {
-            None
+            (Kind::Call, arriving)
         };
-        Ok(Some(Admitted { call, stream }))
+        let place = Place {
+            place,
+            account: None,
+        };
+        Ok(AccountShare(Arc::new(Share {
+            bounds: self.clone(),
+            kind,
+            place: Mutex::new(place),
+        })))
+    }
+
+    fn refused(&self) -> Failure {
+        self.0.metrics.shed();
+        Failure::new(
+            Reason::Overloaded,
+            "the server has as many calls as it takes at a time; try again, or at another one",
+        )
+    }
+
+    fn account_refused(&self) -> Failure {
+        self.0.metrics.account_shed();
+        Failure::new(
+            Reason::AccountOverloaded,
+            "the account has as many calls as it may have at a time beside other accounts; try again a little later",
+        )
     }
 
     /// Until the answer begins: by the method and by the client, whichever is sooner.
     fn time_for(&self, path: &str, headers: &HeaderMap) -> Duration {
         let ours = if BULK_METHODS.contains(&method(path)) {
-            self.settings.bulk_timeout
+            self.0.settings.bulk_timeout
         } else {
-            self.settings.request_timeout
+            self.0.settings.request_timeout
         };
         let theirs = headers
             .get(CLIENT_TIMEOUT)
@@ -74,10 +120,74 @@ impl Bounds {
     }
 }
 
-/// Places that are free again when this is dropped.
-struct Admitted {
-    call: Running,
-    stream: Option<Running>,
+/// In the extensions of a request: its place, which becomes one of its account's once somebody knows
+/// which that is. Free again with the last clone.
+#[derive(Clone)]
+pub struct AccountShare(Arc<Share>);
+
+struct Share {
+    bounds: Bounds,
+    kind: Kind,
+    place: Mutex<Place>,
+}
+
+struct Place {
+    place: Running,
+    account: Option<Id>,
+}
+
+impl AccountShare {
+    /// Counts the call as one of an account, until it has ended.
+    ///
+    /// # Errors
+    /// Where as many calls run as may, or the account has as many as it may have beside others.
+    pub fn count(&self, account: &Id) -> Result<(), Failure> {
+        let Share {
+            bounds,
+            kind,
+            place,
+        } = self.0.as_ref();
+        let Inner {
+            settings,
+            metrics,
+            shares,
+        } = bounds.0.as_ref();
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.account.is_some() {
+            return Ok(());
+        }
+        let (running, free) = match kind {
+            Kind::Call => {
+                let running = metrics.begin_call(settings.calls_max);
+                let running = running.ok_or_else(|| bounds.refused())?;
+                (Some(running), metrics.free_calls(settings.calls_max))
+            }
+            Kind::Stream => (None, metrics.free_streams(settings.open_streams_max)),
+        };
+        if !shares.take(account, *kind, free) {
+            return Err(bounds.account_refused());
+        }
+        place.account = Some(account.clone());
+        if let Some(running) = running {
+            place.place = running;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let place = self.place.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = &place.account {
+            self.bounds.0.shares.give_back(account, self.kind);
+        }
+    }
+}
+
+impl fmt::Debug for AccountShare {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "AccountShare({:?})", self.0.kind)
+    }
 }
 
 fn method(path: &str) -> &str {
@@ -121,7 +231,10 @@ pub struct Bounded<S> {
 
 impl<S> Service<Request<Body>> for Bounded<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<Body>;
@@ -132,18 +245,29 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let path = request.uri().path();
-        let admitted = match self.bounds.admit(path) {
-            Ok(admitted) => admitted,
+    /// Where too many calls arrive, another one is refused before it waits for a core; all the rest is
+    /// done when its turn has come.
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let arriving = match self.bounds.let_in(request.uri().path()) {
+            Ok(arriving) => arriving,
             Err(failure) => {
                 let refused = Status::from(failure).into_http();
                 return Box::pin(std::future::ready(Ok(refused)));
             }
         };
-        let time = self.bounds.time_for(path, request.headers());
-        let answering = self.service.call(request);
+        let bounds = self.bounds.clone();
+        let service = self.service.clone();
         Box::pin(async move {
+            let admitted = arriving.map(|place| bounds.admit(request.uri().path(), place));
+            let share = match admitted.transpose() {
+                Ok(share) => share,
+                Err(failure) => return Ok(Status::from(failure).into_http()),
+            };
+            if let Some(share) = &share {
+                request.extensions_mut().insert(share.clone());
+            }
+            let time = bounds.time_for(request.uri().path(), request.headers());
+            let answering = service.oneshot(request);
             let Ok(answered) = tokio::time::timeout(time, answering).await else {
                 let late = Failure::new(
                     Reason::Timeout,
@@ -152,15 +276,11 @@ where
                 return Ok(Status::from(late).into_http());
             };
             let response = answered?;
-            let Some(Admitted { call, stream }) = admitted else {
-                return Ok(response);
-            };
-            drop(call);
-            Ok(match stream {
-                Some(place) => response.map(|body| {
+            Ok(match share {
+                Some(share) => response.map(|body| {
                     Body::new(Held {
                         body,
-                        _place: place,
+                        place: Some(share),
                     })
                 }),
                 None => response,
@@ -169,10 +289,10 @@ where
     }
 }
 
-/// The body of a stream, which keeps its place until it is done with.
+/// The body of an answer, which keeps the place of its call until it is done with.
 struct Held {
     body: Body,
-    _place: Running,
+    place: Option<AccountShare>,
 }
 
 impl http_body::Body for Held {
@@ -183,7 +303,13 @@ impl http_body::Body for Held {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => self.place = None,
+            Poll::Ready(None | Some(Err(_))) => self.place = None,
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -18,9 +18,6 @@ use super::status::{Failure, Reason};
 /// What a chunk may have, in bytes on the wire; the last element may reach over it.
 pub const CHUNK_BYTES: usize = 64 * 1_024;
 
-/// How long a reader may leave a chunk waiting.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The reader's end: a stream of chunks.
 #[derive(Debug)]
 pub struct Chunks<T> {
@@ -36,16 +33,9 @@ pub struct ChunkSender<T> {
     stall_timeout: Duration,
 }
 
-/// Starts the task that makes the chunks. It ends early when the reader goes away.
-pub fn chunks<T, Making>(make: impl FnOnce(ChunkSender<T>) -> Making) -> Chunks<T>
-where
-    T: Send + 'static,
-    Making: Future<Output = Result<(), Status>> + Send + 'static,
-{
-    chunks_within(STALL_TIMEOUT, make)
-}
-
-fn chunks_within<T, Making>(
+/// Starts the task that makes the chunks. It ends early when the reader goes away, or leaves a chunk
+/// waiting for longer than the timeout.
+pub fn chunks<T, Making>(
     stall_timeout: Duration,
     make: impl FnOnce(ChunkSender<T>) -> Making,
 ) -> Chunks<T>
@@ -79,11 +69,20 @@ impl<T> ChunkSender<T> {
             Err(_elapsed) => Err(Failure::new(
                 Reason::SlowReader,
                 format!(
-                    "the stream was not read for {} seconds",
-                    self.stall_timeout.as_secs()
+                    "the stream was not read for {} ms",
+                    self.stall_timeout.as_millis()
                 ),
             )
             .into()),
+        }
+    }
+
+    /// Waits for something, and no longer than the reader is there.
+    pub async fn unless_gone<A>(&self, awaited: impl Future<Output = A>) -> Result<A, Status> {
+        tokio::select! {
+            biased;
+            gone = self.closed() => Err(gone),
+            done = awaited => Ok(done),
         }
     }
 
@@ -129,9 +128,11 @@ mod tests {
     use super::*;
     use tokio_stream::StreamExt as _;
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     #[tokio::test]
     async fn a_complete_stream_ends_in_silence() {
-        let stream = chunks(|sender| async move {
+        let stream = chunks(PATIENCE, |sender| async move {
             for chunk in 0..3 {
                 sender.send(chunk).await?;
             }
@@ -143,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_whose_task_panics_ends_with_an_error() {
-        let mut stream = chunks(|sender| async move {
+        let mut stream = chunks(PATIENCE, |sender| async move {
             sender.send(1_u32).await?;
             panic!("on purpose");
         });
@@ -156,7 +157,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_takes_nothing_loses_the_stream_and_is_told() {
         let (done, ended) = oneshot::channel();
-        let mut stream = chunks_within(Duration::from_millis(20), |sender| async move {
+        let mut stream = chunks(Duration::from_millis(20), |sender| async move {
             let mut sent = 0_u32;
             let failed = loop {
                 if let Err(status) = sender.send(sent).await {
@@ -176,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_goes_away_ends_the_task() {
         let (done, ended) = oneshot::channel();
-        let stream = chunks(|sender: ChunkSender<u32>| async move {
+        let stream = chunks(PATIENCE, |sender: ChunkSender<u32>| async move {
             let status = sender.closed().await;
             done.send(()).unwrap();
             Err(status)

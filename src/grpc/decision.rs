@@ -1,6 +1,7 @@
 //! `DecisionService`: questions in, answers out. All of them ask the one access set of the core, at
 //! one snapshot a call.
 
+mod listing;
 mod pending;
 
 use std::sync::Arc;
@@ -9,25 +10,20 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::pending::pending_request;
 use super::admission::{Admission, AdmittedAccount};
-use super::chunks::{CHUNK_BYTES, Chunks, chunks};
+use super::chunks::{CHUNK_BYTES, Chunks};
 use super::convert::{self, Asked, Path};
-use super::packed::PackedIds;
-use super::page_token::Binding;
 use super::reading::Reading;
 use super::status::{Failure, Reason, with_reason};
 use super::wire;
-use crate::authz::access_set::{AccessSet, Narrowing, actions_allowed, check, users_with_access};
+use crate::authz::access_set::{AccessSet, actions_allowed, check, users_with_access};
 use crate::authz::decision::{Decision, Target};
 use crate::authz::explain::explain;
-use crate::authz::model::{ID_BYTES_MAX, Timestamp};
-use crate::graph_cache::{ReadGraph, off_worker};
+use crate::authz::model::{Id, Timestamp};
+use crate::graph_cache::ReadGraph;
 use crate::metrics::{DecidingMethod, DecisionMetrics, Tally};
 
 /// Most items of a batch (`api.md`).
 pub const BATCH_ITEMS_MAX: usize = 10_000;
-
-/// Most ids of a page of a list.
-pub const PAGE_IDS_MAX: usize = 100_000;
 
 /// From how many decisions on a call leaves the async workers, so that it delays no other.
 const INLINE_DECISIONS_MAX: usize = 256;
@@ -120,91 +116,23 @@ impl DecisionHandlers {
             .await?;
         let revision = self.reading.revision(&account, read.head);
         let metrics = self.metrics.clone();
-        let results = on_fitting_worker(items, move || {
-            let mut tally = Tally::default();
-            let decide = |item| {
-                let decided = decide_item(&account, &read, item, at);
-                if let Ok((decision, _)) = &decided {
-                    tally.add(decision);
-                }
-                convert::batch_result(decided)
-            };
-            let results = request.items.iter().map(decide).collect();
-            metrics.tallied(DecidingMethod::BatchCheck, &tally);
-            results
-        })
-        .await?;
-        Ok(wire::BatchCheckResponse { results, revision })
-    }
-
-    async fn list_accessible(
-        &self,
-        admission: &Admission,
-        request: wire::ListAccessibleRequest,
-    ) -> Result<Chunks<wire::ListAccessibleResponse>, Failure> {
-        let account = admission.account(&request.account_id)?;
-        let mut question = Question::new(
-            &request.user_id,
-            &request.action,
-            &request.resource_type,
-            Timestamp::MIN,
-        )?;
-        for (text, field) in [
-            (&request.owner_id, "owner_id"),
-            (&request.team_id, "team_id"),
-            (&request.access_group_id, "access_group_id"),
-        ] {
-            convert::optional_id(text, field)?;
-        }
-        let binding = list_binding(&request);
-        let place = self.reading.place(&binding, &request.page_token)?;
-        question.at = self.reading.at(request.at.as_ref())?;
-        let read = self
-            .reading
-            .page(&account, request.consistency.as_ref(), place.as_ref())
-            .await?;
-        question.resolve(&read)?;
-        let reading = self.reading.clone();
-        Ok(chunks(move |sender| async move {
-            let set = question.access_set(&read)?;
-            let accessible = set.accessible(Narrowing {
-                owner: named(&request.owner_id),
-                team: named(&request.team_id),
-                group: named(&request.access_group_id),
-            });
-            let mut chunk = wire::ListAccessibleResponse {
-                total: Some(accessible.total()),
-                revision: reading.revision(&account, read.head),
-                ..wire::ListAccessibleResponse::default()
-            };
-            let size = page_size(request.page_size);
-            let paged = (place.is_some() || size.is_some()).then(|| {
-                accessible.page(
-                    place.as_ref().map(|place| place.after.as_str()),
-                    size.unwrap_or(PAGE_IDS_MAX),
-                )
-            });
-            let (mut ids, next_page_token): (Box<dyn Iterator<Item = &str> + Send>, String) =
-                match paged {
-                    None => (accessible.ids(), String::new()),
-                    Some((ids, more)) => {
-                        let next = match ids.last() {
-                            Some(last) if more => reading.page_token(&binding, last, read.head),
-                            Some(_) | None => String::new(),
-                        };
-                        (Box::new(ids.into_iter()), next)
+        let judged = account.clone();
+        let results = self
+            .on_fitting_worker(&account, items, move || {
+                let mut tally = Tally::default();
+                let decide = |item| {
+                    let decided = decide_item(&judged, &read, item, at);
+                    if let Ok((decision, _)) = &decided {
+                        tally.add(decision);
                     }
+                    convert::batch_result(decided)
                 };
-            loop {
-                let full = fill(&mut chunk.packed_ids, &mut *ids);
-                if !full {
-                    chunk.next_page_token = next_page_token;
-                    return sender.send(chunk).await;
-                }
-                sender.send(std::mem::take(&mut chunk)).await?;
-                chunk.packed_ids.reserve(CHUNK_BYTES + ID_BYTES_MAX);
-            }
-        }))
+                let results = request.items.iter().map(decide).collect();
+                metrics.tallied(DecidingMethod::BatchCheck, &tally);
+                results
+            })
+            .await?;
+        Ok(wire::BatchCheckResponse { results, revision })
     }
 
     async fn filter_accessible(
@@ -226,7 +154,9 @@ impl DecisionHandlers {
             .await?;
         question.resolve(&read)?;
         let revision = self.reading.revision(&account, read.head);
-        let (ids, tally) = filter(read, question, request.resource_ids).await?;
+        let (ids, tally) = self
+            .filter(&account, read, question, request.resource_ids)
+            .await?;
         self.metrics
             .tallied(DecidingMethod::FilterAccessible, &tally);
         Ok(wire::FilterAccessibleResponse { ids, revision })
@@ -252,7 +182,9 @@ impl DecisionHandlers {
         let mut revision = self.reading.revision(&account, read.head);
         let mut resource_ids = header.resource_ids;
         loop {
-            let (ids, tally) = filter(Arc::clone(&read), question.clone(), resource_ids).await?;
+            let (ids, tally) = self
+                .filter(&account, Arc::clone(&read), question.clone(), resource_ids)
+                .await?;
             self.metrics
                 .tallied(DecidingMethod::FilterAccessibleStream, &tally);
             let revision = std::mem::take(&mut revision);
@@ -286,24 +218,27 @@ impl DecisionHandlers {
             .account(&account, request.consistency.as_ref())
             .await?;
         let revision = self.reading.revision(&account, read.head);
-        let users = off_worker(move || {
-            let asked = Asked::new(
-                &account,
-                &request.resource_id,
-                request.resource_facts.as_ref(),
-                &REQUEST,
-            )?;
-            users_with_access(
-                &read.graph,
-                &request.resource_type,
-                &request.action,
-                asked.target(),
-                at,
-            )
-            .map_err(|error| Failure::unknown_name(&error))
-        })
-        .await??;
-        Ok(chunks(move |sender| async move {
+        let judged = account.clone();
+        let users = self
+            .reading
+            .compute(&account, move || {
+                let asked = Asked::new(
+                    &judged,
+                    &request.resource_id,
+                    request.resource_facts.as_ref(),
+                    &REQUEST,
+                )?;
+                users_with_access(
+                    &read.graph,
+                    &request.resource_type,
+                    &request.action,
+                    asked.target(),
+                    at,
+                )
+                .map_err(|error| Failure::unknown_name(&error))
+            })
+            .await??;
+        Ok(self.reading.chunks(move |sender| async move {
             let mut chunk = wire::ListUsersWithAccessResponse {
                 total: u64::try_from(users.len()).ok(),
                 users: Vec::new(),
@@ -384,6 +319,47 @@ impl DecisionHandlers {
     }
 }
 
+impl DecisionHandlers {
+    /// Those of the ids that are accessible, in their order, and what was decided of all.
+    async fn filter(
+        &self,
+        account: &Id,
+        read: Arc<ReadGraph>,
+        question: Question,
+        ids: Vec<String>,
+    ) -> Result<(Vec<String>, Tally), Failure> {
+        self.on_fitting_worker(account, ids.len(), move || {
+            for (index, id) in ids.iter().enumerate() {
+                convert::id_text(id, Path::root("resource_ids").at(index))?;
+            }
+            let set = question.access_set(&read)?;
+            let mut ids = ids;
+            let mut tally = Tally::default();
+            ids.retain(|id| {
+                let decision = set.decide(Target::Resource(id));
+                tally.add(&decision);
+                decision.is_allow()
+            });
+            Ok((ids, tally))
+        })
+        .await?
+    }
+
+    /// Little work is done where it is, much of it off the async workers and in turn.
+    async fn on_fitting_worker<T: Send + 'static>(
+        &self,
+        account: &Id,
+        decisions: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        if decisions <= INLINE_DECISIONS_MAX {
+            Ok(work())
+        } else {
+            self.reading.compute(account, work).await
+        }
+    }
+}
+
 impl Question {
     fn new(user: &str, action: &str, resource_type: &str, at: Timestamp) -> Result<Self, Failure> {
         Ok(Self {
@@ -443,87 +419,6 @@ fn decide_item(
         .map_err(|error| Failure::unknown_name(&error))?;
     let pending = pending_request(read, &decision, user, resource_type, action, target);
     Ok((decision, pending))
-}
-
-/// Those of the ids that are accessible, in their order, and what was decided of all.
-async fn filter(
-    read: Arc<ReadGraph>,
-    question: Question,
-    ids: Vec<String>,
-) -> Result<(Vec<String>, Tally), Failure> {
-    on_fitting_worker(ids.len(), move || {
-        for (index, id) in ids.iter().enumerate() {
-            convert::id_text(id, Path::root("resource_ids").at(index))?;
-        }
-        let set = question.access_set(&read)?;
-        let mut ids = ids;
-        let mut tally = Tally::default();
-        ids.retain(|id| {
-            let decision = set.decide(Target::Resource(id));
-            tally.add(&decision);
-            decision.is_allow()
-        });
-        Ok((ids, tally))
-    })
-    .await?
-}
-
-/// Little work is done where it is, much of it off the async workers.
-async fn on_fitting_worker<T: Send + 'static>(
-    decisions: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    if decisions <= INLINE_DECISIONS_MAX {
-        Ok(work())
-    } else {
-        Ok(off_worker(work).await?)
-    }
-}
-
-/// What is listed; page size and freshness aside, a page token is good for nothing else.
-fn list_binding(request: &wire::ListAccessibleRequest) -> Binding {
-    let at = request
-        .at
-        .as_ref()
-        .map(|at| format!("{}.{}", at.seconds, at.nanos))
-        .unwrap_or_default();
-    Binding::new(
-        "ListAccessible",
-        &[
-            &request.account_id,
-            &request.user_id,
-            &request.action,
-            &request.resource_type,
-            &request.owner_id,
-            &request.team_id,
-            &request.access_group_id,
-            &at,
-        ],
-    )
-}
-
-/// `None`: not paged.
-fn page_size(asked: u32) -> Option<usize> {
-    match usize::try_from(asked) {
-        Ok(0) => None,
-        Ok(asked) => Some(asked.min(PAGE_IDS_MAX)),
-        Err(_) => Some(PAGE_IDS_MAX),
-    }
-}
-
-fn named(id: &str) -> Option<&str> {
-    (!id.is_empty()).then_some(id)
-}
-
-/// Fills a chunk; false when there is no more to fill it with.
-fn fill(chunk: &mut PackedIds, ids: &mut (dyn Iterator<Item = &str> + Send)) -> bool {
-    for id in ids {
-        chunk.push(id);
-        if chunk.bytes() >= CHUNK_BYTES {
-            return true;
-        }
-    }
-    false
 }
 
 async fn next_message<T>(messages: &mut Streaming<T>) -> Result<Option<T>, Status> {
@@ -602,9 +497,9 @@ impl wire::decision_service_server::DecisionService for DecisionHandlers {
         let handlers = self.clone();
         let admission = Admission::of(request.extensions())?;
         let messages = request.into_inner();
-        Ok(Response::new(chunks(move |sender| async move {
-            handlers.filter_stream(&admission, messages, sender).await
-        })))
+        Ok(Response::new(self.reading.chunks(
+            move |sender| async move { handlers.filter_stream(&admission, messages, sender).await },
+        )))
     }
 
     type ListUsersWithAccessStream = Chunks<wire::ListUsersWithAccessResponse>;
@@ -640,86 +535,5 @@ impl wire::decision_service_server::DecisionService for DecisionHandlers {
             self.explain(&Admission::of(request.extensions())?, request.get_ref())
                 .await?,
         ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use prost::Message as _;
-
-    #[test]
-    fn a_page_token_is_bound_to_everything_that_says_what_is_listed() {
-        let base = wire::ListAccessibleRequest {
-            account_id: "acme".to_owned(),
-            user_id: "de1".to_owned(),
-            action: "view".to_owned(),
-            resource_type: "contact".to_owned(),
-            ..wire::ListAccessibleRequest::default()
-        };
-        let same = wire::ListAccessibleRequest {
-            page_size: 7,
-            page_token: "x".to_owned(),
-            ..base.clone()
-        };
-        assert_eq!(list_binding(&base), list_binding(&same));
-        let others = [
-            wire::ListAccessibleRequest {
-                account_id: "b".to_owned(),
-                ..base.clone()
-            },
-            wire::ListAccessibleRequest {
-                user_id: "b".to_owned(),
-                ..base.clone()
-            },
-            wire::ListAccessibleRequest {
-                action: "b".to_owned(),
-                ..base.clone()
-            },
-            wire::ListAccessibleRequest {
-                resource_type: "b".to_owned(),
-                ..base.clone()
-            },
-            wire::ListAccessibleRequest {
-                owner_id: "b".to_owned(),
-                ..base.clone()
-            },
-            wire::ListAccessibleRequest {
-                team_id: "b".to_owned(),
-                ..base.clone()
-            },
-            wire::ListAccessibleRequest {
-                access_group_id: "b".to_owned(),
-                ..base.clone()
-            },
-            wire::ListAccessibleRequest {
-                at: Some(prost_types::Timestamp::default()),
-                ..base.clone()
-            },
-        ];
-        for other in others {
-            assert_ne!(list_binding(&base), list_binding(&other), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn a_chunk_is_bounded_by_bytes() {
-        let names: Vec<String> = (0..10_000)
-            .map(|number| format!("contact-{number:06}"))
-            .collect();
-        let mut ids = names.iter().map(String::as_str);
-        let mut listed = Vec::new();
-        loop {
-            let mut chunk = wire::ListAccessibleResponse::default();
-            let full = fill(&mut chunk.packed_ids, &mut ids);
-            let bytes = chunk.encode_to_vec();
-            assert!(bytes.len() < CHUNK_BYTES + 256, "{}", bytes.len());
-            let read = wire::ListAccessibleResponse::decode(&*bytes).unwrap();
-            listed.extend(read.ids);
-            if !full {
-                break;
-            }
-        }
-        assert_eq!(listed, names);
     }
 }

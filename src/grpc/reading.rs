@@ -2,15 +2,19 @@
 //! going on with a list where a page token says.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::Status;
 
 use super::admission::AdmittedAccount;
+use super::chunks::{ChunkSender, Chunks};
 use super::convert;
 use super::page_token::{Binding, PageTokens, Place};
 use super::status::{Failure, Reason};
 use super::wire;
 use crate::authz::model::{Id, Timestamp};
 use crate::clock::Clock;
-use crate::graph_cache::{Consistency, GraphCache, ReadError, ReadGraph};
+use crate::graph_cache::{Consistency, GraphCache, ReadError, ReadGraph, Turn};
 use crate::revision::RevisionToken;
 use crate::store::{Head, Store};
 
@@ -22,15 +26,45 @@ pub struct Reading {
     graphs: GraphCache,
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
+    stall_timeout: Duration,
 }
 
 impl Reading {
-    pub fn new(graphs: GraphCache, clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Self {
+    pub fn new(
+        graphs: GraphCache,
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn Store>,
+        stall_timeout: Duration,
+    ) -> Self {
         Self {
             graphs,
             clock,
             store,
+            stall_timeout,
         }
+    }
+
+    /// A stream of chunks, made by a task that ends when they are not taken.
+    pub fn chunks<T, Making>(&self, make: impl FnOnce(ChunkSender<T>) -> Making) -> Chunks<T>
+    where
+        T: Send + 'static,
+        Making: Future<Output = Result<(), Status>> + Send + 'static,
+    {
+        super::chunks::chunks(self.stall_timeout, make)
+    }
+
+    /// Runs work on a whole account off the async workers, when it is its account's turn.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        account: &Id,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        Ok(self.graphs.compute(account, work).await?)
+    }
+
+    /// Waits for an account's turn to make a part of a long answer.
+    pub async fn turn(&self, account: &Id) -> Turn {
+        self.graphs.turn(account).await
     }
 
     /// Under the key of the database as it is now, which may have been replaced.

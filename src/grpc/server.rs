@@ -35,6 +35,7 @@ use crate::tls::Tls;
 mod connection;
 mod panics;
 mod preface;
+mod stall;
 
 use connection::Connection;
 use panics::CatchPanics;
@@ -52,6 +53,8 @@ pub struct Backend {
     pub clock: Arc<dyn Clock>,
     pub shutdown: Shutdown,
     pub decisions: DecisionMetrics,
+    /// How long a reader may leave a chunk of a stream waiting.
+    pub stall_timeout: Duration,
 }
 
 /// What connections are served with; cheap to clone.

@@ -58,7 +58,12 @@ pub const STREAM_METHODS: [&str; 8] = [
 /// All services of the port.
 pub fn routes(backend: &Backend) -> Routes {
     let graphs = backend.directory.graphs().clone();
-    let reading = Reading::new(graphs.clone(), backend.clock.clone(), backend.store.clone());
+    let reading = Reading::new(
+        graphs.clone(),
+        backend.clock.clone(),
+        backend.store.clone(),
+        backend.stall_timeout,
+    );
     let decision = DecisionServiceServer::new(DecisionHandlers::new(
         reading.clone(),
         backend.decisions.clone(),

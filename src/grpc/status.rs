@@ -100,6 +100,7 @@ pub enum Reason {
     Timeout,
     SlowReader,
     Overloaded,
+    AccountOverloaded,
     ShuttingDown,
     Internal,
 }
@@ -180,8 +181,9 @@ pub const TABLE: &[Row] = &[
     row(Reason::StoreFull, "STORE_FULL", Code::ResourceExhausted, 507, "The database is full; nothing was written."),
     row(Reason::StoreInconsistent, "STORE_INCONSISTENT", Code::DataLoss, 500, "What is stored can't be read as what it should be."),
     row(Reason::Timeout, "TIMEOUT", Code::DeadlineExceeded, 504, "The call took longer than the server or the caller allows."),
-    row(Reason::SlowReader, "SLOW_READER", Code::Aborted, 408, "The caller read nothing of a stream for 30 seconds."),
+    row(Reason::SlowReader, "SLOW_READER", Code::Aborted, 408, "The caller read nothing of a stream for as long as the server allows, 30 seconds by default."),
     row(Reason::Overloaded, "OVERLOADED", Code::ResourceExhausted, 429, "The server has as many calls as it takes at a time; `RetryInfo` says when to try again."),
+    row(Reason::AccountOverloaded, "ACCOUNT_OVERLOADED", Code::ResourceExhausted, 429, "The account has as many calls as it may have at a time beside other accounts; `RetryInfo` says when to try again."),
     row(Reason::ShuttingDown, "SHUTTING_DOWN", Code::Unavailable, 503, "The server is shutting down: go on at another one."),
     row(Reason::Internal, "INTERNAL", Code::Internal, 500, "A defect of the server, which has logged it."),
 ];
@@ -324,7 +326,10 @@ impl From<Failure> for Status {
         if let Some(field) = &failure.field {
             details.add_bad_request_violation(truncated(field), truncated(&failure.message));
         }
-        if failure.reason == Reason::Overloaded {
+        if matches!(
+            failure.reason,
+            Reason::Overloaded | Reason::AccountOverloaded
+        ) {
             details.set_retry_info(Some(RETRY_AFTER));
         }
         Status::with_error_details(row.code, failure.sentence(), details)

@@ -16,7 +16,7 @@ use crate::access_requests::{AccessRequests, RequestWrite};
 use crate::authz::access_request::{AccessRequest, RequestState};
 use crate::authz::model::{Id, Timestamp};
 use crate::clock::Clock;
-use crate::graph_cache::{Consistency, GraphCache, off_worker};
+use crate::graph_cache::{Consistency, GraphCache};
 use crate::revision::RevisionToken;
 use crate::store::Store;
 
@@ -342,7 +342,8 @@ impl Console {
         let languages = self.language_links(&visit.t, &query);
         let (t, now, headers) = (visit.t.clone(), visit.now, self.parts.headers.clone());
         // Suggestions try candidates on the whole account.
-        off_worker(move || {
+        let account = found.read.graph.account().id.clone();
+        let show = move || {
             let frame = Frame {
                 t: &t,
                 title,
@@ -362,9 +363,9 @@ impl Console {
             let action = format!("?{}", encoded(&[("request", found.request.id.as_str())]));
             let page = matter.page(frame, form, action, told.done, told.refused);
             headers.page(status, &page)
-        })
-        .await
-        .map_err(|error| unreadable(&error))
+        };
+        let shown = self.parts.graphs.compute(&account, show).await;
+        shown.map_err(|error| unreadable(&error))
     }
 
     async fn show_list(&self, visit: &Visit, caller: &Caller) -> Result<Response<Body>, Refused> {
@@ -374,7 +375,8 @@ impl Console {
         let languages = self.language_links(&visit.t, &[]);
         let (t, now, headers) = (visit.t.clone(), visit.now, self.parts.headers.clone());
         let (after, approver) = (visit.query.id("after"), caller.approver().clone());
-        off_worker(move || {
+        let account = read.graph.account().id.clone();
+        let show = move || {
             let frame = Frame {
                 title: t.text("list.title").to_owned(),
                 t: &t,
@@ -384,9 +386,9 @@ impl Console {
             };
             let page = list_of(frame, &read.graph, &approver, after.as_ref(), now);
             headers.page(StatusCode::OK, &page)
-        })
-        .await
-        .map_err(|error| unreadable(&error))
+        };
+        let shown = self.parts.graphs.compute(&account, show).await;
+        shown.map_err(|error| unreadable(&error))
     }
 
     /// A page that shows nothing of an account.

@@ -30,8 +30,12 @@ pub struct TransportMetrics {
     tls_reloads: Counter,
     tls_reload_failures: Counter,
     shed: Counter,
+    account_shed: Counter,
+    stalled: Counter,
     calls: Gauge,
     streams: Gauge,
+    arriving: Gauge,
+    calls_arriving: Arc<AtomicU64>,
     calls_running: Arc<AtomicU64>,
     streams_open: Arc<AtomicU64>,
 }
@@ -89,9 +93,21 @@ impl TransportMetrics {
             "ambit_calls_shed_total",
             "gRPC calls that were refused as OVERLOADED"
         );
+        describe_counter!(
+            "ambit_account_calls_shed_total",
+            "gRPC calls that were refused as ACCOUNT_OVERLOADED"
+        );
+        describe_counter!(
+            "ambit_answers_stalled_total",
+            "Answers that were cut off because their client did not read them"
+        );
         describe_gauge!(
             "ambit_calls_in_flight",
-            "gRPC calls that have no answer yet, those of the health service aside"
+            "gRPC calls of accounts that have no answer yet, streams aside"
+        );
+        describe_gauge!(
+            "ambit_calls_arriving",
+            "gRPC calls whose account the server has not read yet"
         );
         describe_gauge!(
             "ambit_streams_open",
@@ -99,7 +115,11 @@ impl TransportMetrics {
         );
         Self {
             shed: counter!("ambit_calls_shed_total"),
+            account_shed: counter!("ambit_account_calls_shed_total"),
+            stalled: counter!("ambit_answers_stalled_total"),
             calls: gauge!("ambit_calls_in_flight"),
+            arriving: gauge!("ambit_calls_arriving"),
+            calls_arriving: Arc::default(),
             streams: gauge!("ambit_streams_open"),
             calls_running: Arc::default(),
             streams_open: Arc::default(),
@@ -120,7 +140,11 @@ impl TransportMetrics {
     pub fn unseen() -> Self {
         Self {
             shed: Counter::noop(),
+            account_shed: Counter::noop(),
+            stalled: Counter::noop(),
             calls: Gauge::noop(),
+            arriving: Gauge::noop(),
+            calls_arriving: Arc::default(),
             streams: Gauge::noop(),
             calls_running: Arc::default(),
             streams_open: Arc::default(),
@@ -137,6 +161,11 @@ impl TransportMetrics {
         }
     }
 
+    /// `None` where so many arrive already.
+    pub fn arrive(&self, most: u64) -> Option<Running> {
+        Running::begin(&self.calls_arriving, most)
+    }
+
     /// `None` where so many run already.
     pub fn begin_call(&self, most: u64) -> Option<Running> {
         Running::begin(&self.calls_running, most)
@@ -147,14 +176,33 @@ impl TransportMetrics {
         Running::begin(&self.streams_open, most)
     }
 
+    /// Of so many places for calls, those that nobody has.
+    pub fn free_calls(&self, most: u64) -> u64 {
+        most.saturating_sub(self.calls_running.load(Ordering::Relaxed))
+    }
+
+    /// The same for streams.
+    pub fn free_streams(&self, most: u64) -> u64 {
+        most.saturating_sub(self.streams_open.load(Ordering::Relaxed))
+    }
+
     pub fn shed(&self) {
         self.shed.increment(1);
+    }
+
+    pub fn account_shed(&self) {
+        self.account_shed.increment(1);
+    }
+
+    pub fn stalled(&self) {
+        self.stalled.increment(1);
     }
 
     /// What is counted beside the calls, brought to where it is shown.
     pub(super) fn read(&self) {
         let shown = |count: &AtomicU64| super::number(count.load(Ordering::Relaxed));
         self.calls.set(shown(&self.calls_running));
+        self.arriving.set(shown(&self.calls_arriving));
         self.streams.set(shown(&self.streams_open));
     }
 

@@ -1,7 +1,8 @@
 //! The transport of the gRPC port: TLS, the life of a connection, floods, and overload.
 
 mod bounds;
-mod floods;
-mod lives;
-mod processes;
+mod fairness;
+pub mod floods;
+pub mod lives;
+pub mod processes;
 mod tls;

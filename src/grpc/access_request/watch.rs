@@ -10,7 +10,7 @@ use crate::access_requests::{RequestWatch, RequestWatchEvent};
 use crate::authz::access_request::AccessRequest;
 use crate::authz::model::Id;
 use crate::grpc::admission::Admission;
-use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks, chunks};
+use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks};
 use crate::grpc::convert;
 use crate::grpc::reading::{blamed_on_revision, revision_token};
 use crate::grpc::status::{Failure, Reason};
@@ -40,9 +40,9 @@ impl AccessRequestHandlers {
             .await
             .map_err(|error| blamed_on_revision(error.into(), AFTER))?;
         let handlers = self.clone();
-        Ok(chunks(move |sender| async move {
-            handlers.follow(&account, watch, sender).await
-        }))
+        Ok(self
+            .reading
+            .chunks(move |sender| async move { handlers.follow(&account, watch, sender).await }))
     }
 
     async fn follow(

@@ -8,7 +8,7 @@ use crate::authz::catalog::Catalog;
 use crate::authz::change::{AccountPatch, Change};
 use crate::authz::model::{Account, Entity, Id};
 use crate::grpc::admission::Admission;
-use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks, chunks};
+use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks};
 use crate::grpc::convert;
 use crate::grpc::status::Failure;
 use crate::grpc::wire;
@@ -23,7 +23,7 @@ impl DirectoryHandlers {
         let account = admission.account(&request.account_id)?;
         let snapshot = self.directory.export(&account).await?;
         let revision = self.reading.revision(&account, snapshot.head);
-        Ok(chunks(move |sender| async move {
+        Ok(self.reading.chunks(move |sender| async move {
             export(snapshot, Export::new(sender, revision)).await
         }))
     }

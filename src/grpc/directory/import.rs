@@ -4,9 +4,8 @@ use tonic::{Status, Streaming};
 
 use super::DirectoryHandlers;
 use crate::authz::model::Id;
-use crate::graph_cache::off_worker;
 use crate::grpc::admission::Admission;
-use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks, chunks};
+use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks};
 use crate::grpc::convert::{self, Path};
 use crate::grpc::status::{Failure, Reason, with_reason};
 use crate::grpc::wire;
@@ -25,7 +24,9 @@ impl DirectoryHandlers {
         messages: Messages,
     ) -> Chunks<wire::ImportResourcesResponse> {
         let handlers = self.clone();
-        chunks(move |sender| async move { handlers.import(&admission, messages, sender).await })
+        self.reading.chunks(move |sender| async move {
+            handlers.import(&admission, messages, sender).await
+        })
     }
 
     async fn import(
@@ -37,11 +38,13 @@ impl DirectoryHandlers {
         // An empty stream has no header either, and is told what is missing.
         let mut message = self.next(&mut messages).await?.unwrap_or_default();
         let request = header(admission, &message)?;
+        let account = request.account.clone();
         let begun = Import::begin(self.directory.clone(), request).await;
         let mut import = begun.map_err(failure)?;
         let mut position = 0;
         loop {
-            for row in read(std::mem::take(&mut message.rows), &mut position).await? {
+            let rows = std::mem::take(&mut message.rows);
+            for row in self.read(&account, rows, &mut position).await? {
                 if let Some(batch) = import.add(row)
                     && write(&mut import, batch, &sender).await?
                 {
@@ -126,20 +129,24 @@ fn without_header(
     }
 }
 
-/// The rows of a message, off the async workers: there may be 4 MiB of them.
-async fn read(
-    rows: Vec<wire::ImportRow>,
-    position: &mut u64,
-) -> Result<Vec<crate::imports::Row>, Failure> {
-    let first = *position;
-    *position += u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    Ok(off_worker(move || {
-        (first + 1..)
-            .zip(&rows)
-            .map(|(position, row)| convert::row_from_wire(row, position))
-            .collect()
-    })
-    .await?)
+impl DirectoryHandlers {
+    /// The rows of a message, off the async workers: there may be 4 MiB of them.
+    async fn read(
+        &self,
+        account: &Id,
+        rows: Vec<wire::ImportRow>,
+        position: &mut u64,
+    ) -> Result<Vec<crate::imports::Row>, Failure> {
+        let first = *position;
+        *position += u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let read = move || {
+            (first + 1..)
+                .zip(&rows)
+                .map(|(position, row)| convert::row_from_wire(row, position))
+                .collect()
+        };
+        self.reading.compute(account, read).await
+    }
 }
 
 /// Writes a batch and tells of it; whether too many rows were refused by now.

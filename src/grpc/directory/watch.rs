@@ -9,7 +9,7 @@ use super::DirectoryHandlers;
 use crate::authz::model::{EntityChange, Id};
 use crate::directory::{ChangeWatch, WatchEvent};
 use crate::grpc::admission::Admission;
-use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks, chunks};
+use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks};
 use crate::grpc::convert;
 use crate::grpc::reading::{blamed, revision_token};
 use crate::grpc::status::{Failure, Reason};
@@ -39,9 +39,9 @@ impl DirectoryHandlers {
                 failure => blamed(failure, AFTER),
             })?;
         let handlers = self.clone();
-        Ok(chunks(move |sender| async move {
-            handlers.follow(&account, watch, sender).await
-        }))
+        Ok(self
+            .reading
+            .chunks(move |sender| async move { handlers.follow(&account, watch, sender).await }))
     }
 
     async fn follow(

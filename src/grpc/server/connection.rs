@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use super::preface::Prefaced;
+use super::stall::{Calls, Noted};
 use super::{PeerCertificates, Transport};
 use crate::config::TransportSettings;
 use crate::metrics::ConnectionEnd;
@@ -110,15 +111,26 @@ where
     {
         let settings = &self.transport.settings;
         let stream = Prefaced::new(stream, settings.handshake_timeout, &self.shutdown);
+        // First of all a reader is told; one that does not read that either is cut off.
+        let untaken_max = settings.stream_stall_timeout.saturating_mul(2);
+        let calls = Calls::new(untaken_max, self.transport.metrics.clone());
         let service = self.service.clone();
+        let begin = calls.clone();
         let serve = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(peer.clone());
             }
-            service.clone().oneshot(request)
+            let taken = begin.begin();
+            // At once, and not when the turn of its task comes: the call is in flight from here on.
+            // All layers are ready always.
+            let answering = service.clone().call(request);
+            async move {
+                let answer = answering.await?;
+                Ok::<_, Infallible>(answer.map(|body| Noted::new(body, taken)))
+            }
         });
-        let speaking = protocol(settings).serve_connection(TokioIo::new(stream), serve);
+        let speaking = protocol(settings, calls).serve_connection(TokioIo::new(stream), serve);
         let mut speaking = pin!(speaking);
         let age = settings
             .connection_age
@@ -141,8 +153,8 @@ where
     }
 }
 
-fn protocol(settings: &TransportSettings) -> http2::Builder<TokioExecutor> {
-    let mut protocol = http2::Builder::new(TokioExecutor::new());
+fn protocol(settings: &TransportSettings, calls: Calls) -> http2::Builder<Calls> {
+    let mut protocol = http2::Builder::new(calls);
     protocol
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.streams_per_connection_max)

@@ -13,11 +13,12 @@ use super::server::{TestServer, at_least, built_in, change, check, list, put_con
 use super::{collect, reason, refused};
 
 /// Reasons that need more than a request, each with where it is proven.
-const ELSEWHERE: [(Reason, &str); 40] = [
+const ELSEWHERE: [(Reason, &str); 41] = [
     (Reason::Unauthenticated, "callers/"),
     (Reason::RoleMissing, "callers/"),
     (Reason::ActorRequired, "callers/"),
     (Reason::Overloaded, "transport/bounds.rs"),
+    (Reason::AccountOverloaded, "transport/fairness.rs"),
     (Reason::MalformedMessage, "hostile.rs sends the bytes"),
     (Reason::MessageTooLarge, "hostile.rs sends the bytes"),
     (Reason::UnsupportedEncoding, "hostile.rs sends the bytes"),

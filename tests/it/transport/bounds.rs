@@ -83,7 +83,8 @@ async fn beyond_the_bound_calls_are_refused_at_once_and_health_is_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn open_streams_have_a_bound_of_their_own() {
     let database = Database::new();
-    let server = server(&database, &[("open_streams_max", "2")]).await;
+    let limits = [("open_streams_max", "2"), ("account_share_percent", "1000")];
+    let server = server(&database, &limits).await;
     server.make_account("acme", &["c1".to_owned()]).await;
     let watch = || async {
         let request = wire::WatchChangesRequest {
@@ -107,9 +108,9 @@ async fn open_streams_have_a_bound_of_their_own() {
     server.stop().await;
 }
 
-/// Case 28: a call that is given up, by the server or by its client, takes no place any more.
+/// A call that is given up, by the server or by its client, takes no place any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_ends_at_its_deadline_and_with_its_client() {
+async fn case_28_a_call_ends_at_its_deadline_and_with_its_client() {
     let database = Database::new();
     let server = server(&database, &[("bulk_timeout_ms", "1000")]).await;
     server.make_account("acme", &["c1".to_owned()]).await;
