@@ -13,7 +13,9 @@ mod junk;
 mod latency;
 mod listening;
 mod new_enemy;
+mod overload;
 mod pooler;
+mod readers;
 pub mod replica;
 mod restart;
 mod room;
@@ -28,6 +30,6 @@ fn soaks() -> bool {
 }
 
 /// How often or for how long, in the short form and in the long one.
-fn by_soak<T>(short: T, long: T) -> T {
+pub fn by_soak<T>(short: T, long: T) -> T {
     if soaks() { long } else { short }
 }

@@ -1,23 +1,27 @@
-//! Frames that no honest client sends (case 25): one connection is lost, and nobody else's.
+//! Frames that no honest client sends (case 25): one connection is lost, and nobody else's, and
+//! memory stays where it was.
 
 use std::time::Duration;
 
+use ambit::grpc::wire::decision_service_client::DecisionServiceClient;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::lives::server;
-use crate::database::Database;
+use super::processes::Process;
 use crate::grpc::server::check;
+
+/// More memory than a flood may cost.
+const MEMORY: u64 = 50 << 20;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RESET: u8 = 3;
+pub const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+pub const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 const ACK: u8 = 1;
@@ -27,7 +31,8 @@ const END_HEADERS: u8 = 4;
 /// `:method POST`, `:scheme http`, `:path /` of the static table.
 const CALL: &[u8] = &[0x83, 0x86, 0x84];
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// One frame of HTTP/2.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = length[1..].to_vec();
     frame.extend([kind, flags]);
@@ -98,12 +103,14 @@ fn streams(count: u32) -> impl Iterator<Item = u32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_costs_its_own_connection_and_no_other() {
-    let database = Database::new();
-    let server = server(&database, &[]).await;
-    server.make_account("acme", &["c1".to_owned()]).await;
+async fn case_25_a_flood_costs_its_own_connection_and_no_other() {
+    let server = Process::start(None, &[]);
+    server.make_account().await;
+    let mut decisions = DecisionServiceClient::new(server.channel().await);
+    decisions.check(check("acme", "c1")).await.unwrap();
+    let before = server.memory();
     let begun = |stream| frame(HEADERS, END_HEADERS, stream, CALL);
-    let rapid_reset: Vec<u8> = streams(20_000)
+    let rapid_reset: Vec<u8> = streams(100_000)
         .flat_map(|stream| {
             let mut bytes = frame(HEADERS, END_HEADERS | END_STREAM, stream, CALL);
             bytes.extend(frame(RESET, 0, stream, &8_u32.to_be_bytes()));
@@ -127,9 +134,9 @@ async fn a_flood_costs_its_own_connection_and_no_other() {
     for _ in 0..100_000 {
         empty_data.extend(frame(DATA, 0, 1, &[]));
     }
-    // Over a megabyte of headers in frames of the usual size.
+    // Sixteen megabytes of headers in frames of the usual size.
     let mut large_headers = frame(HEADERS, 0, 1, CALL);
-    for _ in 0..100 {
+    for _ in 0..1_024 {
         // A name of one byte, a value of 16,000: their length as HPACK has it, 127 + 15,873.
         let mut field = vec![0x10, 1, b'a', 0x7f, 0x81, 0x7c];
         field.extend(std::iter::repeat_n(b'x', 16_000));
@@ -147,11 +154,10 @@ async fn a_flood_costs_its_own_connection_and_no_other() {
         let stream = TcpStream::connect(server.grpc).await.unwrap();
         let (said, closed) = said_until_closed(stream, bytes, Duration::from_secs(10)).await;
         assert!(closed, "{what}: the connection goes on: {said:?}");
-        server
-            .decisions()
-            .check(check("acme", "c1"))
-            .await
-            .expect(what);
+        decisions.check(check("acme", "c1")).await.expect(what);
+        let more = server.memory().saturating_sub(before);
+        println!("{what}: {more} bytes more");
+        assert!(more < MEMORY, "{what}: {more} bytes more");
     }
     // What is answered as far as the flood reads: it may go on, and takes nothing from others.
     for (what, one) in [
@@ -161,12 +167,16 @@ async fn a_flood_costs_its_own_connection_and_no_other() {
         let mut bytes = opening();
         bytes.extend(one.repeat(50_000));
         let stream = TcpStream::connect(server.grpc).await.unwrap();
-        let _ = said_until_closed(stream, bytes, Duration::from_millis(500)).await;
-        server
-            .decisions()
-            .check(check("acme", "c1"))
-            .await
-            .expect(what);
+        let _ = said_until_closed(stream, bytes.clone(), Duration::from_millis(500)).await;
+        decisions.check(check("acme", "c1")).await.expect(what);
+        // And from one that does not read what it is answered.
+        let mut deaf = TcpStream::connect(server.grpc).await.unwrap();
+        let writing = deaf.write_all(&bytes);
+        let _ = tokio::time::timeout(Duration::from_millis(500), writing).await;
+        decisions.check(check("acme", "c1")).await.expect(what);
+        let more = server.memory().saturating_sub(before);
+        println!("{what}: {more} bytes more");
+        assert!(more < MEMORY, "{what}: {more} bytes more");
     }
     // The control: the same frames in the numbers of an honest client are answered.
     let mut bytes = opening();
@@ -177,5 +187,4 @@ async fn a_flood_costs_its_own_connection_and_no_other() {
     let (said, closed) = said_until_closed(stream, bytes, Duration::from_millis(500)).await;
     assert!(!closed && !said.contains(&GOAWAY), "{said:?}");
     assert_eq!(said.iter().filter(|kind| **kind == HEADERS).count(), 10);
-    server.stop().await;
 }

@@ -20,12 +20,15 @@ use tonic::transport::Channel;
 
 use super::lives::metric;
 use crate::database::Database;
+use crate::faults::by_soak;
+use crate::faults::replica::until;
 use crate::grpc::server::{built_in, change, check, put_user};
 
-struct Process {
+/// A running `ambit serve`, killed when it is dropped.
+pub struct Process {
     child: Child,
-    grpc: SocketAddr,
-    http: SocketAddr,
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
     /// Read no further: what the server says goes nowhere.
     _stdout: BufReader<ChildStdout>,
     _database: Database,
@@ -33,7 +36,7 @@ struct Process {
 
 impl Process {
     /// With at most so many descriptors, or as many as there are.
-    fn start(descriptors: Option<u32>, more: &[&str]) -> Self {
+    pub fn start(descriptors: Option<u32>, more: &[&str]) -> Self {
         let database = Database::new();
         let limit = descriptors.map_or(String::new(), |count| format!("ulimit -n {count}; "));
         let mut child = Command::new("sh")
@@ -66,13 +69,18 @@ impl Process {
         }
     }
 
-    async fn channel(&self) -> Channel {
+    pub async fn channel(&self) -> Channel {
         let url = format!("http://{}", self.grpc);
         Channel::from_shared(url).unwrap().connect().await.unwrap()
     }
 
     /// Makes an account in which each check of `acme` is answered.
-    async fn make_account(&self) {
+    pub async fn make_account(&self) {
+        self.make("acme").await;
+    }
+
+    /// The same under another name.
+    pub async fn make(&self, account: &str) {
         let changes = vec![
             change(wire::change::Change::PutAccount(wire::AccountPatch {
                 catalog: Some(built_in("hubspot")),
@@ -83,7 +91,7 @@ impl Process {
             put_user("u", None),
         ];
         let message = wire::ApplyChangesRequest {
-            account_id: "acme".to_owned(),
+            account_id: account.to_owned(),
             changes,
             ..wire::ApplyChangesRequest::default()
         };
@@ -97,7 +105,7 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
-    fn is_running(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
@@ -116,11 +124,20 @@ impl Process {
     }
 
     /// Ticks of a hundredth of a second that the process has computed.
-    fn ticks(&self) -> u64 {
+    pub fn ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let after_name = stat.rsplit(')').next().unwrap();
         let fields: Vec<&str> = after_name.split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    /// Bytes of memory that the process holds.
+    pub fn memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+        kilobytes.parse::<u64>().unwrap() * 1_024
     }
 }
 
@@ -167,7 +184,7 @@ async fn dead_client(grpc: SocketAddr) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn told_to_end_under_load_it_fails_no_call_and_ends_within_the_grace() {
+async fn case_18_told_to_end_under_load_it_fails_no_call_and_ends_within_the_grace() {
     const GRACE: Duration = Duration::from_secs(3);
     let mut process = Process::start(None, &["--shutdown-grace-ms", "3000"]);
     process.make_account().await;
@@ -244,8 +261,51 @@ async fn a_second_signal_ends_it_at_once() {
     assert_eq!(code, Some(128 + 15));
 }
 
+/// Connections that are open and silent cost no time, and do not keep others out for long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_descriptors_it_rests_and_goes_on_when_there_are_some() {
+async fn case_26_thousands_of_silent_connections_cost_nothing() {
+    // As many as there are descriptors for, of those who connect and those who are connected to.
+    let count = by_soak(1_000, 9_000);
+    let connections = count.to_string();
+    let limits = ["--connections-max", &connections, "--handshake-timeout-ms"];
+    let silent = async |process: &Process| {
+        let mut silent = Vec::new();
+        for _ in 0..count {
+            silent.push(TcpStream::connect(process.grpc).await.unwrap());
+        }
+        silent
+    };
+    let ping = async |process: &Process, patience: Duration| {
+        let stream = TcpStream::connect(process.grpc).await.unwrap();
+        let ping = tokio::time::timeout(patience, super::floods::ping(stream));
+        ping.await.is_ok_and(|answered| answered.is_ok())
+    };
+    let mut process = Process::start(None, &[&limits[..], &["5000"]].concat());
+    let held = silent(&process).await;
+    let all = f64::from(u32::try_from(count).unwrap());
+    until("all are accepted", async || {
+        metric(process.http, "ambit_connections_accepted_total").await >= all
+    })
+    .await;
+    let before = process.ticks();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let busy = process.ticks() - before;
+    assert!(busy <= 20, "{busy} hundredths of a second in one second");
+    assert!(
+        ping(&process, Duration::from_secs(30)).await,
+        "they keep others out"
+    );
+    assert!(process.is_running());
+    drop(held);
+    drop(process);
+    // The control: they do take all the places that there are, until their time is up.
+    let patient = Process::start(None, &[&limits[..], &["600000"]].concat());
+    let _held = silent(&patient).await;
+    assert!(!ping(&patient, Duration::from_secs(1)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_26_without_descriptors_it_rests_and_goes_on_when_there_are_some() {
     let patient = ["--handshake-timeout-ms", "60000"];
     let mut process = Process::start(Some(80), &patient);
     let mut idle = Vec::new();
