@@ -48,7 +48,7 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_message_is_invalid_and_the_server_lives() {
+async fn case_27_what_is_no_message_is_invalid_and_the_server_lives() {
     let server = TestServer::start().await;
     server.make_account("acme", &["c1".to_owned()]).await;
     let mut deep = Vec::new();
@@ -110,7 +110,7 @@ async fn raw(server: &TestServer, message: Vec<u8>) -> Result<Vec<u8>, Status> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_over_their_limit_are_refused() {
+async fn case_27_messages_over_their_limit_are_refused() {
     let server = TestServer::start().await;
     server.make_account("acme", &["c1".to_owned()]).await;
     // 1 MiB and 4 MiB are fine as such, one byte more is not.

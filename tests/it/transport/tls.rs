@@ -20,6 +20,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::cli::{Home, Server as CommandServer, ambit, run};
+
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 /// A certificate and its key, in PEM.
@@ -186,7 +188,7 @@ async fn changed_files_are_served_once_they_fit_together() {
 
 /// Case 20: a configuration that is half of one starts nothing, and says why in one line.
 #[tokio::test]
-async fn half_a_configuration_of_tls_does_not_start() {
+async fn case_20_half_a_configuration_of_tls_does_not_start() {
     let load = |settings: &[(&str, &str)]| {
         let flags = settings
             .iter()
@@ -235,4 +237,42 @@ async fn half_a_configuration_of_tls_does_not_start() {
         assert!(error.contains(problem) && !error.contains('\n'), "{error}");
         assert!(!Path::new(&data).exists(), "it touched the database first");
     }
+}
+
+/// Case 20: files of TLS that are not there, or no ones, end the program before it is ready.
+#[test]
+fn case_20_without_its_files_of_tls_it_ends_with_one_line() {
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let good = pair(&issuer());
+    std::fs::write(path("good.crt"), &good.certificate).unwrap();
+    std::fs::write(path("good.key"), &good.key).unwrap();
+    std::fs::write(path("empty"), "").unwrap();
+    for (certificate, key, authority, problem) in [
+        ("absent", "good.key", "good.crt", "tls_certificate_file"),
+        ("good.crt", "absent", "good.crt", "tls_key_file"),
+        ("good.crt", "good.key", "absent", "tls_client_ca_file"),
+        ("good.crt", "good.key", "empty", "tls_client_ca_file"),
+        ("good.crt", "good.crt", "good.crt", "tls_key_file"),
+    ] {
+        let home = Home::new();
+        let mut command = ambit(["serve", "--output", "json", "--grpc-address", "127.0.0.1:0"]);
+        command.args(["--http-address", "127.0.0.1:0"]);
+        command.args(["--tls-certificate-file", &path(certificate)]);
+        command.args(["--tls-key-file", &path(key)]);
+        command.args(["--tls-client-ca-file", &path(authority)]);
+        let ran = run(command.args(home.database())).ends(2);
+        // Nothing else: it never said that it serves.
+        ran.complains(problem);
+    }
+    // The control: with all of them it serves.
+    let home = Home::new();
+    let (certificate, key) = (path("good.crt"), path("good.key"));
+    let tls = [
+        "--tls-certificate-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+    ];
+    CommandServer::start_with(&home, &tls).stop();
 }
