@@ -25,6 +25,7 @@ use crate::directory::{
 use crate::graph_cache::{Consistency, ReadError, ReadGraph};
 use crate::randomness::{Randomness, RandomnessError};
 use crate::revision::RevisionToken;
+use crate::store::audit::Author;
 use crate::store::outbox::{Delivery, DeliveryKey, DeliveryState, Outbox};
 use crate::store::{Head, RequestFilter, Store, StoreError};
 
@@ -95,15 +96,18 @@ pub struct RequestWrite {
     /// Refused with [`DirectoryError::ExpectedRevision`] where the account stands elsewhere.
     pub expected: Option<RevisionToken>,
     pub idempotency: Option<Idempotency>,
+    /// Who makes it, for the audit.
+    pub author: Author,
 }
 
 impl RequestWrite {
     /// One that is made wherever the account stands, and not remembered.
-    pub fn of(account: Id) -> Self {
+    pub fn of(account: Id, author: Author) -> Self {
         Self {
             account,
             expected: None,
             idempotency: None,
+            author,
         }
     }
 }
@@ -393,6 +397,7 @@ impl AccessRequests {
             precondition,
             idempotency: write.idempotency.as_ref(),
             tries_max: WRITE_TRIES_MAX,
+            author: &write.author,
         };
         let written = self.directory.write_planned(&header, planning).await?;
         self.written.notify_one();

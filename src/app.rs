@@ -521,7 +521,12 @@ fn feed_of(
 
 fn retention_of(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Retention {
     let (store, clock) = (Arc::clone(store), Arc::clone(clock));
-    Retention::new(store, clock, config.history_retention)
+    Retention::new(
+        store,
+        clock,
+        config.history_retention,
+        config.audit_retention,
+    )
 }
 
 /// Where people reach the console: at the HTTP port itself unless they are told otherwise.

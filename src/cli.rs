@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 pub mod answer;
 pub mod apply;
+pub mod author;
 pub mod batch_check;
 pub mod bench;
 pub mod check;

@@ -28,6 +28,9 @@ pub use transport::{ClientCertificates, TlsSettings, TransportSettings};
 /// The file that is read where it exists and no other is named.
 pub const DEFAULT_FILE: &str = "ambit.toml";
 
+/// The databases keep records of the audit for a day whatever they are told.
+const AUDIT_RETENTION_LEAST_S: u64 = 86_400;
+
 const ENVIRONMENT_PREFIX: &str = "AMBIT_";
 
 /// Names the file where no flag does.
@@ -100,6 +103,7 @@ pub struct Config {
     pub staleness_bound: Duration,
     pub feed_poll_interval: Duration,
     pub history_retention: Duration,
+    pub audit_retention: Duration,
     pub load_timeout: Duration,
     /// Long computations at a time; `None`: as the machine has cores.
     pub computations_max: Option<NonZero<usize>>,
@@ -259,6 +263,11 @@ impl Config {
             history_retention: Duration::from_secs(layers.number(
                 "history_retention_s",
                 60,
+                3_153_600_000,
+            )?),
+            audit_retention: Duration::from_secs(layers.number(
+                "audit_retention_s",
+                AUDIT_RETENTION_LEAST_S,
                 3_153_600_000,
             )?),
             load_timeout: layers.millis("load_timeout_ms", 10, 3_600_000)?,

@@ -4,6 +4,7 @@
 use crate::authz::document::{self, Document, DocumentError};
 use crate::authz::model::Id;
 use crate::directory::{ApplyChanges, Directory, DirectoryError};
+use crate::store::audit::Author;
 
 /// The documents by file name.
 pub const DOCUMENTS: [(&str, &str); 3] = [
@@ -155,6 +156,7 @@ async fn create(directory: &Directory, document: &Document) -> Result<bool, Crea
             expected: None,
             idempotency: None,
             dry_run: false,
+            author: Author::named("ambit:demo", "CreateAccount"),
         })
         .await;
     match created {

@@ -17,6 +17,7 @@ use crate::authz::model::Id;
 use crate::clock::Clock;
 use crate::graph_cache::{Consistency, GraphCache, ReadError};
 use crate::revision::{RevisionError, RevisionToken};
+use crate::store::audit::Author;
 use crate::store::{AccountSummary, Head, Snapshot, Store, StoreError};
 
 mod plan;
@@ -80,6 +81,8 @@ pub struct ApplyChanges {
     pub idempotency: Option<Idempotency>,
     /// Plans and checks everything, writes nothing.
     pub dry_run: bool,
+    /// Who asks for it, for the audit.
+    pub author: Author,
 }
 
 /// A caller's name for a write, so that a repeated request is carried out once.
@@ -109,6 +112,8 @@ pub(crate) struct IntentWrite {
     pub(crate) dry_run: bool,
     /// Times that it is planned before it gives up to other writers.
     pub(crate) tries_max: u32,
+    /// Who asks for it, for the audit.
+    pub(crate) author: Author,
 }
 
 impl From<ApplyChanges> for IntentWrite {
@@ -119,6 +124,7 @@ impl From<ApplyChanges> for IntentWrite {
             idempotency: request.idempotency,
             dry_run: request.dry_run,
             tries_max: WRITE_TRIES_MAX,
+            author: request.author,
         }
     }
 }
@@ -160,6 +166,7 @@ impl Directory {
         account: Id,
         patch: AccountPatch,
         idempotency: Option<Idempotency>,
+        author: Author,
     ) -> Result<Applied, DirectoryError> {
         let request = ApplyChanges {
             account,
@@ -167,6 +174,7 @@ impl Directory {
             expected: None,
             idempotency,
             dry_run: false,
+            author,
         };
         self.write(request.into(), Precondition::NoSuchAccount)
             .await
@@ -205,11 +213,12 @@ impl Directory {
         &self,
         account: &Id,
         expected: Option<RevisionToken>,
+        author: &Author,
     ) -> Result<(), DirectoryError> {
         let expected = expected
             .map(|token| self.head_of(&token, account))
             .transpose()?;
-        match self.store.delete_account(account, expected).await {
+        match self.store.delete_account(account, expected, author).await {
             Ok(true) => {
                 self.graphs.forget(account).await;
                 Ok(())
@@ -297,6 +306,7 @@ impl Directory {
             precondition,
             idempotency: request.idempotency.as_ref().filter(|_| !request.dry_run),
             tries_max: request.tries_max,
+            author: &request.author,
         };
         let planning = PlanIntent {
             store: self.store.as_ref(),

@@ -3,6 +3,7 @@
 pub mod access_request;
 pub mod admission;
 pub mod authenticate;
+pub mod author;
 pub mod bounds;
 pub mod chunks;
 pub mod codec;

@@ -19,6 +19,7 @@ use crate::directory::{Applied, Directory, DirectoryError, Idempotency, Intent, 
 use crate::graph_cache::{Consistency, ReadError};
 use crate::revision::RevisionToken;
 use crate::store::Head;
+use crate::store::audit::Author;
 
 mod batch;
 mod judge;
@@ -80,6 +81,8 @@ pub struct ImportRequest {
     pub errors_max: u64,
     /// Judges every row, writes nothing.
     pub dry_run: bool,
+    /// Who imports, for the audit.
+    pub author: Author,
 }
 
 /// Rows so far.
@@ -266,6 +269,7 @@ impl Import {
                 } else {
                     TRIES_MAX
                 },
+                author: self.request.author.clone(),
             })
             .await
     }

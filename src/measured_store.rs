@@ -10,6 +10,7 @@ use crate::authz::access_request::{AccessRequest, RequestEvent, RequestTarget};
 use crate::authz::model::{Attributes, Id, ResourceKey, Timestamp};
 use crate::clock::Clock;
 use crate::metrics::StoreMetrics;
+use crate::store::audit::{AuditFilter, AuditPage, AuditStep, Author};
 use crate::store::outbox::{
     ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Lane, Outbox,
 };
@@ -211,12 +212,25 @@ impl Store for Measured {
         &self,
         account: &Id,
         expected: Option<Head>,
+        author: &Author,
     ) -> Result<bool, StoreError> {
-        self.timed(
-            "delete_account",
-            self.store.delete_account(account, expected),
-        )
-        .await
+        let deleted = self.store.delete_account(account, expected, author);
+        self.timed("delete_account", deleted).await
+    }
+
+    async fn audit_records(
+        &self,
+        account: &Id,
+        filter: &AuditFilter,
+        step: AuditStep,
+    ) -> Result<AuditPage, StoreError> {
+        let records = self.store.audit_records(account, filter, step);
+        self.timed("audit_records", records).await
+    }
+
+    async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.timed("trim_audit", self.store.trim_audit(before, limit))
+            .await
     }
 
     async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError> {

@@ -1,4 +1,4 @@
-//! Keeps the change log as long as it is configured to be, and no longer.
+//! Keeps the change log and the audit as long as they are configured to be, and no longer.
 //!
 //! Every replica runs this loop; what one has trimmed, the next finds gone. Steps are small, so
 //! that no writer waits for one. A failure is no harm: the log is a little longer until the next
@@ -13,7 +13,7 @@ use crate::authz::model::Timestamp;
 use crate::clock::Clock;
 use crate::store::{Store, StoreError};
 
-/// Revisions that one step removes at most.
+/// Revisions, or records of the audit, that one step removes at most.
 pub const STEP_REVISIONS: u32 = 500;
 
 /// Between two looks at a log that is short enough.
@@ -29,6 +29,7 @@ pub struct Retention {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     age_max: Duration,
+    audit_age_max: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +41,19 @@ enum StepError {
 }
 
 impl Retention {
-    /// Keeps revisions for `age_max` after they were followed by another.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, age_max: Duration) -> Self {
+    /// Keeps revisions for `age_max` after they were followed by another, and records of the audit
+    /// for `audit_age_max`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        age_max: Duration,
+        audit_age_max: Duration,
+    ) -> Self {
         Self {
             store,
             clock,
             age_max,
+            audit_age_max,
         }
     }
 
@@ -55,17 +63,17 @@ impl Retention {
             .run_until_cancelled(async {
                 let mut failures = 0_u32;
                 loop {
-                    match self.trim().await {
-                        Ok(trimmed) => {
+                    match self.round().await {
+                        Ok((revisions, records)) => {
                             failures = 0;
-                            if trimmed > 0 {
-                                tracing::debug!(trimmed, "the change log was trimmed");
+                            if revisions > 0 || records > 0 {
+                                tracing::debug!(revisions, records, "the change log and the audit were trimmed");
                             }
                         }
                         Err(error) => {
                             failures = failures.saturating_add(1);
                             if failures == 1 {
-                                tracing::warn!(error = %error, "the change log could not be trimmed");
+                                tracing::warn!(error = %error, "the change log and the audit could not be trimmed");
                             }
                         }
                     }
@@ -75,15 +83,31 @@ impl Retention {
             .await;
     }
 
-    /// Removes what is too old, step by step; answers how many revisions.
-    async fn trim(&self) -> Result<u64, StepError> {
+    /// Removes what is too old; answers how many revisions, and how many records of the audit.
+    async fn round(&self) -> Result<(u64, u64), StepError> {
+        let store = &self.store;
+        let history = |before| store.trim_history(before, STEP_REVISIONS);
+        let revisions = self.trim(self.age_max, history).await?;
+        let audit = |before| store.trim_audit(before, STEP_REVISIONS);
+        Ok((revisions, self.trim(self.audit_age_max, audit).await?))
+    }
+
+    /// Removes what is older, step by step; answers how much.
+    async fn trim<Step>(
+        &self,
+        age_max: Duration,
+        step: impl Fn(Timestamp) -> Step,
+    ) -> Result<u64, StepError>
+    where
+        Step: Future<Output = Result<u64, StoreError>>,
+    {
         let mut trimmed = 0;
         // Nothing can be older than the calendar begins.
-        let Some(before) = earlier(self.clock.now(), self.age_max) else {
+        let Some(before) = earlier(self.clock.now(), age_max) else {
             return Ok(0);
         };
         loop {
-            let step = self.store.trim_history(before, STEP_REVISIONS);
+            let step = step(before);
             let removed = tokio::time::timeout(STEP_TIMEOUT, step)
                 .await
                 .map_err(|_elapsed| StepError::Timeout)??;

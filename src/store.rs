@@ -12,6 +12,10 @@
 //! - **Change log.** Every change of a row is logged by triggers with the key of the entity that
 //!   it belongs to, so any SQL writer is followed. [`Store::changes_since`] reads the logged keys
 //!   and the *present* state of those entities in one transaction.
+//! - **Audit.** Every transaction that takes a revision, deletes an account or writes events writes
+//!   one record of it, whoever writes (for a plain SQL writer on SQLite: one a changed row), with the
+//!   author that the write names. What changes nothing leaves none. Records are never changed, and
+//!   outlive the account.
 //! - **Snapshots.** What one call reads, it reads in one transaction: whole commits, or nothing.
 //! - **Atomicity.** [`Store::apply`] writes everything or nothing; after `Ok` it survives a crash
 //!   of the process. More rows than a statement can bind are written in several statements of the
@@ -39,6 +43,9 @@ use crate::authz::model::{
     Attributes, Entity, EntityChange, Id, ResourceKey, ResourceRows, Timestamp,
 };
 
+use audit::{AuditFilter, AuditPage, AuditStep, Author};
+
+pub mod audit;
 mod change_keys;
 mod difference;
 mod kinds;
@@ -147,6 +154,8 @@ pub struct Write<'a> {
     /// the outbox. Nothing of it changes the account: events without changes take no revision.
     pub events: &'a [RequestEvent],
     pub idempotency: Option<IdempotencyKey<'a>>,
+    /// Who makes it, for the audit.
+    pub author: &'a Author,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -340,7 +349,22 @@ pub trait Store: Send + Sync + 'static {
         &self,
         account: &Id,
         expected: Option<Head>,
+        author: &Author,
     ) -> Result<bool, StoreError>;
+
+    /// Records of who changed what, of an account that may be gone; looks at
+    /// [`audit::SCANNED_MAX`] of them at most, so a page may hold fewer than there are.
+    async fn audit_records(
+        &self,
+        account: &Id,
+        filter: &AuditFilter,
+        step: AuditStep,
+    ) -> Result<AuditPage, StoreError>;
+
+    /// Removes at most `limit` records of the audit, of any accounts, that are older than a moment,
+    /// the oldest first, and never one that is younger than [`audit::AGE_LEAST_S`]; answers how
+    /// many.
+    async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// A cheap probe for changes by anyone, this process included. Each caller gets its own.
     async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError>;

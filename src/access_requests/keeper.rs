@@ -24,6 +24,7 @@ use crate::authz::access_request::{RequestState, settle};
 use crate::authz::model::{Id, Timestamp};
 use crate::directory::{DirectoryError, Planned, Planning, Written};
 use crate::graph_cache::{ReadError, ReadGraph, off_worker};
+use crate::store::audit::Author;
 use crate::store::{Head, PendingAccount};
 
 /// Between two rounds.
@@ -168,7 +169,10 @@ impl Keeper {
                 requests: &self.requests,
                 id,
             };
-            let write = RequestWrite::of(account.clone());
+            let write = RequestWrite::of(
+                account.clone(),
+                Author::named("ambit:keeper", "SettleAccessRequest"),
+            );
             if let Written::Made {
                 told: Some(state), ..
             } = self.requests.write(&write, &planning).await?

@@ -44,6 +44,16 @@ pub enum Act {
 }
 
 impl Act {
+    /// The method that does it.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Approve { .. } => "ApproveAccessRequest",
+            Self::Deny { .. } => "DenyAccessRequest",
+            Self::Cancel { .. } => "CancelAccessRequest",
+            Self::Revoke { .. } => "RevokeAccessRequest",
+        }
+    }
+
     fn judge(
         &self,
         graph: &AccountGraph,

@@ -19,6 +19,7 @@ use crate::grpc::wire;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
 use crate::revision::RevisionToken;
 
+use super::author::author;
 use super::connection::{self, Link, ServerArgs};
 use super::error::CliError;
 
@@ -348,6 +349,7 @@ async fn write_store(
             expected,
             idempotency: None,
             dry_run,
+            author: author("ApplyChanges"),
         })
         .await
         .map_err(store_write_error)?;

@@ -12,6 +12,7 @@ use crate::grpc::convert;
 use crate::grpc::wire;
 use crate::imports::{BATCH_ROWS_MAX, ERRORS_MAX_DEFAULT, ImportRequest, Mode};
 
+use super::author::author;
 use super::destination::DestinationArgs;
 use super::error::{CliError, Exit, one_line};
 use super::output::{self, Colour, Format, FormatArgs, Output};
@@ -157,6 +158,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
         batch_rows: usize::try_from(arguments.batch_rows).unwrap_or(BATCH_ROWS_MAX),
         errors_max: arguments.max_errors,
         dry_run: arguments.dry_run,
+        author: author("ImportResources"),
     };
     let header_lines = u64::from(reading.format == FileFormat::Csv);
     let length = survey.map(|survey| survey.lines.saturating_sub(header_lines));

@@ -251,6 +251,11 @@ pub const KEYS: &[Key] = &[
         "How long changes are kept in steps; who is further behind loads anew",
     ),
     key(
+        "audit_retention_s",
+        "34560000",
+        "How long it is kept who changed what; a day at least",
+    ),
+    key(
         "load_timeout_ms",
         "30000",
         "Longest load of an account; past it those who wait for it fail",

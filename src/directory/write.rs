@@ -13,6 +13,7 @@ use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{EntityChange, Id};
 use crate::graph_cache::{Consistency, ReadError, ReadGraph};
 use crate::revision::{RevisionError, RevisionToken};
+use crate::store::audit::Author;
 use crate::store::{Head, IdempotencyKey, RememberedWrite, StoreError, Write};
 
 /// Times that a write is planned before it gives up to other writers.
@@ -42,6 +43,8 @@ pub(crate) struct WriteHeader<'a> {
     pub(crate) idempotency: Option<&'a Idempotency>,
     /// Times that it is planned before it gives up to other writers.
     pub(crate) tries_max: u32,
+    /// Who makes it, for the audit.
+    pub(crate) author: &'a Author,
 }
 
 /// A planned write: what to store on top of the head that it was planned on.
@@ -144,6 +147,7 @@ impl Directory {
                     answer: planned.answer.as_ref(),
                     ..self.key(idempotency)
                 }),
+                author: header.author,
             })
             .await;
         let head = match applied {

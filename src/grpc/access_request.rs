@@ -4,6 +4,7 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::admission::Admission;
+use super::author::author;
 use super::chunks::Chunks;
 use super::convert::{self, Path};
 use super::directory::{page_size, up_to_page_bytes};
@@ -18,6 +19,7 @@ use crate::access_requests::{
 use crate::authz::access_request::{Approval, RequestTarget, Wish};
 use crate::authz::model::Id;
 use crate::shutdown::Shutdown;
+use crate::store::audit::Author;
 use crate::store::{Head, RequestFilter};
 
 mod notifications;
@@ -38,6 +40,9 @@ struct Mutation<'a> {
     account_id: &'a str,
     idempotency_key: &'a str,
     expected_revision: &'a str,
+    author: Author,
+    /// The user who does it.
+    actor: &'a str,
 }
 
 impl AccessRequestHandlers {
@@ -53,6 +58,7 @@ impl AccessRequestHandlers {
         &self,
         admission: &Admission,
         request: wire::FileAccessRequestRequest,
+        author: Author,
     ) -> Result<wire::FileAccessRequestResponse, Failure> {
         let unkeyed = wire::FileAccessRequestRequest {
             idempotency_key: String::new(),
@@ -63,6 +69,8 @@ impl AccessRequestHandlers {
             account_id: &request.account_id,
             idempotency_key: &request.idempotency_key,
             expected_revision: &request.expected_revision,
+            author,
+            actor: &request.user_id,
         };
         let write = mutation.write(admission, &unkeyed)?;
         let account = write.account.clone();
@@ -183,6 +191,7 @@ impl AccessRequestHandlers {
         &self,
         admission: &Admission,
         request: wire::ApproveAccessRequestRequest,
+        author: Author,
     ) -> Result<wire::ApproveAccessRequestResponse, Failure> {
         let unkeyed = wire::ApproveAccessRequestRequest {
             idempotency_key: String::new(),
@@ -193,6 +202,8 @@ impl AccessRequestHandlers {
             account_id: &request.account_id,
             idempotency_key: &request.idempotency_key,
             expected_revision: &request.expected_revision,
+            author,
+            actor: &request.approver_user_id,
         };
         let write = mutation.write(admission, &unkeyed)?;
         let account = write.account.clone();
@@ -220,6 +231,7 @@ impl AccessRequestHandlers {
         &self,
         admission: &Admission,
         request: wire::DenyAccessRequestRequest,
+        author: Author,
     ) -> Result<wire::DenyAccessRequestResponse, Failure> {
         let unkeyed = wire::DenyAccessRequestRequest {
             idempotency_key: String::new(),
@@ -230,6 +242,8 @@ impl AccessRequestHandlers {
             account_id: &request.account_id,
             idempotency_key: &request.idempotency_key,
             expected_revision: &request.expected_revision,
+            author,
+            actor: &request.approver_user_id,
         };
         let write = mutation.write(admission, &unkeyed)?;
         let account = write.account.clone();
@@ -250,6 +264,7 @@ impl AccessRequestHandlers {
         &self,
         admission: &Admission,
         request: wire::CancelAccessRequestRequest,
+        author: Author,
     ) -> Result<wire::CancelAccessRequestResponse, Failure> {
         let unkeyed = wire::CancelAccessRequestRequest {
             idempotency_key: String::new(),
@@ -260,6 +275,8 @@ impl AccessRequestHandlers {
             account_id: &request.account_id,
             idempotency_key: &request.idempotency_key,
             expected_revision: &request.expected_revision,
+            author,
+            actor: &request.user_id,
         };
         let write = mutation.write(admission, &unkeyed)?;
         let account = write.account.clone();
@@ -279,6 +296,7 @@ impl AccessRequestHandlers {
         &self,
         admission: &Admission,
         request: wire::RevokeAccessRequestRequest,
+        author: Author,
     ) -> Result<wire::RevokeAccessRequestResponse, Failure> {
         let unkeyed = wire::RevokeAccessRequestRequest {
             idempotency_key: String::new(),
@@ -289,6 +307,8 @@ impl AccessRequestHandlers {
             account_id: &request.account_id,
             idempotency_key: &request.idempotency_key,
             expected_revision: &request.expected_revision,
+            author,
+            actor: &request.approver_user_id,
         };
         let write = mutation.write(admission, &unkeyed)?;
         let account = write.account.clone();
@@ -367,15 +387,13 @@ impl AccessRequestHandlers {
 }
 
 impl Mutation<'_> {
-    fn write(
-        &self,
-        admission: &Admission,
-        unkeyed: &impl Message,
-    ) -> Result<RequestWrite, Failure> {
+    fn write(self, admission: &Admission, unkeyed: &impl Message) -> Result<RequestWrite, Failure> {
         Ok(RequestWrite {
             account: Id::clone(&*admission.account(self.account_id)?),
             expected: revision_token(self.expected_revision, EXPECTED)?,
             idempotency: idempotency_of(self.rpc, self.idempotency_key, unkeyed)?,
+            // One that is no id is refused with its field.
+            author: self.author.for_actor(Id::parse(self.actor).ok()),
         })
     }
 }
@@ -441,9 +459,14 @@ impl wire::access_request_service_server::AccessRequestService for AccessRequest
         &self,
         request: Request<wire::FileAccessRequestRequest>,
     ) -> Result<Response<wire::FileAccessRequestResponse>, Status> {
+        let author = author(&request, "FileAccessRequest");
         Ok(Response::new(
-            self.file(&Admission::of(request.extensions())?, request.into_inner())
-                .await?,
+            self.file(
+                &Admission::of(request.extensions())?,
+                request.into_inner(),
+                author,
+            )
+            .await?,
         ))
     }
 
@@ -481,9 +504,14 @@ impl wire::access_request_service_server::AccessRequestService for AccessRequest
         &self,
         request: Request<wire::ApproveAccessRequestRequest>,
     ) -> Result<Response<wire::ApproveAccessRequestResponse>, Status> {
+        let author = author(&request, "ApproveAccessRequest");
         Ok(Response::new(
-            self.approve(&Admission::of(request.extensions())?, request.into_inner())
-                .await?,
+            self.approve(
+                &Admission::of(request.extensions())?,
+                request.into_inner(),
+                author,
+            )
+            .await?,
         ))
     }
 
@@ -491,9 +519,14 @@ impl wire::access_request_service_server::AccessRequestService for AccessRequest
         &self,
         request: Request<wire::DenyAccessRequestRequest>,
     ) -> Result<Response<wire::DenyAccessRequestResponse>, Status> {
+        let author = author(&request, "DenyAccessRequest");
         Ok(Response::new(
-            self.deny(&Admission::of(request.extensions())?, request.into_inner())
-                .await?,
+            self.deny(
+                &Admission::of(request.extensions())?,
+                request.into_inner(),
+                author,
+            )
+            .await?,
         ))
     }
 
@@ -501,9 +534,14 @@ impl wire::access_request_service_server::AccessRequestService for AccessRequest
         &self,
         request: Request<wire::CancelAccessRequestRequest>,
     ) -> Result<Response<wire::CancelAccessRequestResponse>, Status> {
+        let author = author(&request, "CancelAccessRequest");
         Ok(Response::new(
-            self.cancel(&Admission::of(request.extensions())?, request.into_inner())
-                .await?,
+            self.cancel(
+                &Admission::of(request.extensions())?,
+                request.into_inner(),
+                author,
+            )
+            .await?,
         ))
     }
 
@@ -511,9 +549,14 @@ impl wire::access_request_service_server::AccessRequestService for AccessRequest
         &self,
         request: Request<wire::RevokeAccessRequestRequest>,
     ) -> Result<Response<wire::RevokeAccessRequestResponse>, Status> {
+        let author = author(&request, "RevokeAccessRequest");
         Ok(Response::new(
-            self.revoke(&Admission::of(request.extensions())?, request.into_inner())
-                .await?,
+            self.revoke(
+                &Admission::of(request.extensions())?,
+                request.into_inner(),
+                author,
+            )
+            .await?,
         ))
     }
 

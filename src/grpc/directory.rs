@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::admission::Admission;
+use super::author::author;
 use super::chunks::Chunks;
 use super::convert;
 use super::page_token::{Binding, Place};
@@ -17,6 +18,7 @@ use crate::directory::Directory;
 use crate::graph_cache::ReadGraph;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
+use crate::store::audit::Author;
 
 mod apply;
 mod export;
@@ -90,6 +92,7 @@ impl DirectoryHandlers {
         &self,
         admission: &Admission,
         request: wire::DeleteAccountRequest,
+        author: &Author,
     ) -> Result<wire::DeleteAccountResponse, Failure> {
         const EXPECTED: &str = "expected_revision";
         let account = match admission.account(&request.account_id) {
@@ -99,7 +102,11 @@ impl DirectoryHandlers {
             account => account?,
         };
         let expected = revision_token(&request.expected_revision, EXPECTED)?;
-        match self.directory.delete_account(&account, expected).await {
+        match self
+            .directory
+            .delete_account(&account, expected, author)
+            .await
+        {
             Ok(()) => {}
             Err(error) => {
                 let failure = Failure::from(error);
@@ -367,9 +374,14 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<wire::CreateAccountRequest>,
     ) -> Result<Response<wire::CreateAccountResponse>, Status> {
+        let author = author(&request, "CreateAccount");
         Ok(Response::new(
-            self.create_account(&Admission::of(request.extensions())?, request.into_inner())
-                .await?,
+            self.create_account(
+                &Admission::of(request.extensions())?,
+                request.into_inner(),
+                author,
+            )
+            .await?,
         ))
     }
 
@@ -387,9 +399,14 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<wire::DeleteAccountRequest>,
     ) -> Result<Response<wire::DeleteAccountResponse>, Status> {
+        let author = author(&request, "DeleteAccount");
         Ok(Response::new(
-            self.delete_account(&Admission::of(request.extensions())?, request.into_inner())
-                .await?,
+            self.delete_account(
+                &Admission::of(request.extensions())?,
+                request.into_inner(),
+                &author,
+            )
+            .await?,
         ))
     }
 
@@ -407,9 +424,14 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<Streaming<wire::ApplyChangesRequest>>,
     ) -> Result<Response<wire::ApplyChangesResponse>, Status> {
+        let author = author(&request, "ApplyChanges");
         Ok(Response::new(
-            self.apply_changes(&Admission::of(request.extensions())?, request.into_inner())
-                .await?,
+            self.apply_changes(
+                &Admission::of(request.extensions())?,
+                request.into_inner(),
+                author,
+            )
+            .await?,
         ))
     }
 
@@ -419,9 +441,11 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
         &self,
         request: Request<Streaming<wire::ImportResourcesRequest>>,
     ) -> Result<Response<Self::ImportResourcesStream>, Status> {
+        let author = author(&request, "ImportResources");
         Ok(Response::new(self.import_resources(
             Admission::of(request.extensions())?,
             request.into_inner(),
+            author,
         )))
     }
 

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::graph_cache::{Consistency, GraphCache};
 use crate::revision::RevisionToken;
 use crate::store::Store;
+use crate::store::audit::Author;
 
 mod acts;
 mod answer;
@@ -252,7 +253,9 @@ impl Console {
         let (caller, cookie) = self.spend(visit, caller).await?;
         let answer = match act_of(&form, caller.approver(), visit.now) {
             Ok(Some((act, word))) => {
-                let write = RequestWrite::of(visit.address.account.clone());
+                let author = Author::named("console", act.method())
+                    .for_actor(Some(caller.approver().clone()));
+                let write = RequestWrite::of(visit.address.account.clone(), author);
                 match self.parts.requests.resolve(write, id, act).await {
                     Ok(resolved) => {
                         let at = self

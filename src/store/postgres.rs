@@ -9,6 +9,7 @@
 //! - Every call has an end, see `connect`.
 
 mod apply;
+mod audit;
 mod changes;
 mod columns;
 mod connect;
@@ -35,6 +36,7 @@ use sqlx::postgres::PgRow;
 use self::connect::{Mode, Pools, SMALL, bounded};
 use self::error::{Rules, store_error};
 use self::session::Route;
+use super::audit::{AuditFilter, AuditPage, AuditStep, Author};
 use super::rows::inconsistent;
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
@@ -342,10 +344,35 @@ impl Store for PostgresStore {
         &self,
         account: &Id,
         expected: Option<Head>,
+        author: &Author,
     ) -> Result<bool, StoreError> {
-        apply::delete_account(&self.pools.writes, account, expected)
+        apply::delete_account(&self.pools.writes, account, expected, author)
             .await
             .map_err(|error| self.rules.told(error))
+    }
+
+    #[tracing::instrument(name = "store.audit_records", level = "debug", skip_all)]
+    async fn audit_records(
+        &self,
+        account: &Id,
+        filter: &AuditFilter,
+        step: AuditStep,
+    ) -> Result<AuditPage, StoreError> {
+        let mut lease = self.pools.loads.lease(Mode::Read).await?;
+        let page = audit::records(lease.connection()?, account, filter, step);
+        let page = bounded(connect::LARGE, page).await;
+        lease.settle(page).await
+    }
+
+    #[tracing::instrument(name = "store.trim_audit", level = "debug", skip_all)]
+    async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let mut lease = self.pools.writes.lease(Mode::Write).await?;
+        let trimmed = bounded(
+            connect::LARGE,
+            audit::trim(lease.connection()?, before, limit),
+        )
+        .await;
+        lease.settle(trimmed).await
     }
 
     /// There is nothing cheaper to ask than the heads themselves.

@@ -8,6 +8,7 @@
 //! - One connection writes, with `BEGIN IMMEDIATE`; several read.
 
 mod apply;
+mod audit;
 mod changes;
 mod error;
 mod examine;
@@ -31,6 +32,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 use self::error::store_error;
 use self::open::OpenFile;
+use super::audit::{AuditFilter, AuditPage, AuditStep, Author};
 use super::rows::{inconsistent, not_json};
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
@@ -260,9 +262,27 @@ impl Store for SqliteStore {
         &self,
         account: &Id,
         expected: Option<Head>,
+        author: &Author,
     ) -> Result<bool, StoreError> {
         self.file.verify()?;
-        apply::delete_account(&self.writer, account, expected).await
+        apply::delete_account(&self.writer, account, expected, author).await
+    }
+
+    #[tracing::instrument(name = "store.audit_records", level = "debug", skip_all)]
+    async fn audit_records(
+        &self,
+        account: &Id,
+        filter: &AuditFilter,
+        step: AuditStep,
+    ) -> Result<AuditPage, StoreError> {
+        let mut transaction = self.readers.begin().await.map_err(store_error)?;
+        audit::records(&mut transaction, account, filter, step).await
+    }
+
+    #[tracing::instrument(name = "store.trim_audit", level = "debug", skip_all)]
+    async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.file.verify()?;
+        audit::trim(&self.writer, before, limit).await
     }
 
     #[tracing::instrument(name = "store.change_probe", level = "debug", skip_all)]

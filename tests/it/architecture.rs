@@ -113,7 +113,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "client",
         &["authz", "clock", "grpc", "randomness", "revision"],
     ),
-    ("demo", &["authz", "directory"]),
+    ("demo", &["authz", "directory", "store"]),
     (
         "app",
         &[

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ambit::authz::model::EntityChange;
 use ambit::clock::{Clock as _, SystemClock};
+use ambit::store::audit::Author;
 use ambit::store::postgres::{OpenError, OpenOptions, PostgresStore};
 use ambit::store::{Heartbeat, Notification, Store, StoreError};
 use sqlx::Row as _;
@@ -225,7 +226,10 @@ async fn what_is_committed_and_sent_arrives_and_what_is_foreign_is_told_as_such(
     let head = apply(&store, "acme", &everything()).await;
     run(&database, "NOTIFY ambit, 'r one acme'").await;
     store.send_heartbeat(heartbeat).await.unwrap();
-    store.delete_account(&id("acme"), None).await.unwrap();
+    store
+        .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+        .await
+        .unwrap();
     let changed = |revision| Notification::Changed {
         account: id("acme"),
         revision,

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use ambit::store::audit::Author;
 use ambit::store::sqlite::SqliteStore;
 use ambit::store::{Changes, Store, StoreError};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -174,7 +175,12 @@ async fn a_file_that_is_replaced_takes_no_write() {
     refused(try_apply(&store, "acme", &[user("u")]).await.map(|_| ()));
     std::fs::copy(&away, &now).unwrap();
     refused(try_apply(&store, "acme", &[user("u")]).await.map(|_| ()));
-    refused(store.delete_account(&id("acme"), None).await.map(|_| ()));
+    refused(
+        store
+            .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+            .await
+            .map(|_| ()),
+    );
     refused(probe.changed().await.map(|_| ()));
     refused(store.clock().await.map(|_| ()));
     std::fs::rename(&away, &now).unwrap();

@@ -16,6 +16,7 @@ use ambit::clock::{Clock, SystemClock};
 use ambit::directory::{Applied, ApplyChanges, Directory, DirectoryError, Idempotency, WatchEvent};
 use ambit::graph_cache::{CacheLimits, Consistency, GraphCache, ReadError};
 use ambit::revision::{RevisionError, RevisionToken};
+use ambit::store::audit::Author;
 use ambit::store::{Head, Store};
 
 use crate::database::Database;
@@ -54,7 +55,12 @@ impl Replica {
     pub async fn make_account(&self, account: &str) -> Head {
         let made = self
             .directory
-            .create_account(id(account), enterprise(), None)
+            .create_account(
+                id(account),
+                enterprise(),
+                None,
+                Author::anyone("CreateAccount"),
+            )
             .await
             .unwrap();
         assert!(!made.replayed);
@@ -97,6 +103,7 @@ pub fn request(account: &str, changes: Vec<Change>) -> ApplyChanges {
         expected: None,
         idempotency: None,
         dry_run: false,
+        author: Author::anyone("ApplyChanges"),
     }
 }
 
@@ -240,7 +247,12 @@ async fn an_account_is_created_once_read_listed_and_deleted() {
     let head = replica.make_account("acme").await;
     let again = replica
         .directory
-        .create_account(account.clone(), enterprise(), None)
+        .create_account(
+            account.clone(),
+            enterprise(),
+            None,
+            Author::anyone("CreateAccount"),
+        )
         .await;
     assert!(matches!(again, Err(DirectoryError::AlreadyExists(_))));
     let listed = replica.directory.accounts(None, 10).await.unwrap();
@@ -264,7 +276,7 @@ async fn an_account_is_created_once_read_listed_and_deleted() {
     );
     let refused = replica
         .directory
-        .delete_account(&account, Some(stale))
+        .delete_account(&account, Some(stale), &Author::anyone("DeleteAccount"))
         .await;
     assert!(
         matches!(refused, Err(DirectoryError::ExpectedRevision)),
@@ -273,7 +285,7 @@ async fn an_account_is_created_once_read_listed_and_deleted() {
     let token = replica.token("acme", head);
     replica
         .directory
-        .delete_account(&account, Some(token))
+        .delete_account(&account, Some(token), &Author::anyone("DeleteAccount"))
         .await
         .unwrap();
     let gone = replica
@@ -281,7 +293,10 @@ async fn an_account_is_created_once_read_listed_and_deleted() {
         .read(&account, &Consistency::MinimizeLatency)
         .await;
     assert!(matches!(gone, Err(ReadError::UnknownAccount(_))));
-    let gone = replica.directory.delete_account(&account, None).await;
+    let gone = replica
+        .directory
+        .delete_account(&account, None, &Author::anyone("DeleteAccount"))
+        .await;
     assert!(matches!(
         gone,
         Err(DirectoryError::Read(ReadError::UnknownAccount(_)))
@@ -541,7 +556,7 @@ async fn a_watch_gives_every_change_after_its_revision_and_heartbeats_in_between
 
     replica
         .directory
-        .delete_account(&id("acme"), None)
+        .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
         .await
         .unwrap();
     let end = loop {

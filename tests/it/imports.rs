@@ -17,6 +17,7 @@ use ambit::imports::{
     Assigned, Import, ImportError, ImportRequest, LineProblem, Mode, Progress, Row, RowContent,
     RowProblem,
 };
+use ambit::store::audit::Author;
 
 use tokio::time::MissedTickBehavior;
 
@@ -34,6 +35,7 @@ fn request(key: &str) -> ImportRequest {
         batch_rows: 0,
         errors_max: 0,
         dry_run: false,
+        author: Author::anyone("ImportResources"),
     }
 }
 
@@ -577,9 +579,12 @@ async fn the_entry_of_a_fresh_account_needs_no_resources() {
     let database = Database::new();
     let replica = Replica::open(&database).await;
     let account = id("acme");
-    let made = replica
-        .directory
-        .create_account(account, enterprise(), None);
+    let made = replica.directory.create_account(
+        account,
+        enterprise(),
+        None,
+        Author::anyone("CreateAccount"),
+    );
     let head = made.await.unwrap().head.unwrap();
     let imported = import(&replica, request("k"), Vec::new()).await.unwrap();
     assert_eq!(imported.progress, Progress::default());

@@ -18,6 +18,7 @@ use ambit::graph_cache::{Consistency, ReadGraph};
 use ambit::metrics::Metrics;
 use ambit::notifications::{Notifications, Surroundings};
 use ambit::randomness::SeededRandomness;
+use ambit::store::audit::Author;
 use ambit::store::outbox::{Delivery, DeliveryState, Outbox};
 use ambit::store::{Head, Store, Write};
 use tokio::sync::Notify;
@@ -117,6 +118,7 @@ impl World {
             id(ACCOUNT),
             crate::directory::enterprise(),
             None,
+            Author::anyone("CreateAccount"),
         );
         account.await.unwrap();
         let teams = ["de", "sales"].map(|team| crate::directory::put_team(team, None));
@@ -244,6 +246,7 @@ impl World {
             changes: &[put],
             events: &[event],
             idempotency: None,
+            author: &Author::anyone("ApplyChanges"),
         };
         self.store().apply(write).await.unwrap();
     }

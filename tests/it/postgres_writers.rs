@@ -2,6 +2,7 @@
 //! commits, whatever they do to each other.
 
 mod access_requests;
+mod audited;
 mod commits;
 mod documented;
 mod followed;

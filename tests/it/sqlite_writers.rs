@@ -2,6 +2,7 @@
 //! with foreign keys off. They are noticed, followed, and held to the rules.
 
 mod access_requests;
+mod audited;
 mod followed;
 mod rules;
 mod unreadable;

@@ -2,6 +2,7 @@
 //! implementation. Each test is a function of one empty store and named after its clause.
 
 mod access_requests;
+pub mod audit;
 mod change_feed;
 mod idempotency;
 mod outbox;
@@ -17,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use ambit::authz::model::*;
+use ambit::store::audit::Author;
 use ambit::store::outbox::Outbox;
 use ambit::store::{Head, Store, StoreError, Write};
 
@@ -73,6 +75,7 @@ where
         snapshots::clauses(),
         access_requests::clauses(),
         outbox::clauses(),
+        audit::clauses(),
     ];
     for clause in clauses.into_iter().flatten() {
         let Fresh {
@@ -164,6 +167,7 @@ pub async fn try_apply(
             changes,
             events: &[],
             idempotency: None,
+            author: &Author::anyone("ApplyChanges"),
         })
         .await
 }

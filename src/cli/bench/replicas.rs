@@ -18,6 +18,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Database, DatabaseUrl};
 use crate::directory::Directory;
 use crate::shutdown::Shutdown;
+use crate::store::audit::Author;
 
 use super::data_set::{ACCOUNT, DataSet};
 use super::load;
@@ -131,7 +132,11 @@ pub async fn measure(arguments: &Arguments, url: &str) -> Result<ReplicasReport,
     let removed = bench
         .writer
         .directory
-        .delete_account(&bench.account, None)
+        .delete_account(
+            &bench.account,
+            None,
+            &Author::named("ambit:bench", "DeleteAccount"),
+        )
         .await;
     let report = measured?;
     removed.map_err(CliError::refused)?;

@@ -23,6 +23,7 @@ use crate::grpc::wire;
 use crate::grpc::wire::decision_service_server::DecisionServiceServer;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
 use crate::shutdown::Shutdown;
+use crate::store::audit::Author;
 use crate::store::{Head, Store, Write};
 
 use super::Client;
@@ -238,6 +239,7 @@ pub(super) async fn apply(
             changes,
             events: &[],
             idempotency: None,
+            author: &Author::named("ambit:bench", "ApplyChanges"),
         })
         .await
         .map_err(CliError::refused)

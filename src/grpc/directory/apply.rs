@@ -15,6 +15,7 @@ use crate::grpc::idempotency::{idempotency, idempotency_of, update};
 use crate::grpc::reading::{blamed_on_revision, revision_token};
 use crate::grpc::status::{Failure, Reason, with_reason};
 use crate::grpc::wire;
+use crate::store::audit::Author;
 
 /// Of all messages of one write together.
 const WRITE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
@@ -26,6 +27,7 @@ impl DirectoryHandlers {
         &self,
         admission: &Admission,
         request: wire::CreateAccountRequest,
+        author: Author,
     ) -> Result<wire::CreateAccountResponse, Failure> {
         let account = admission.account(&request.account_id)?;
         let unkeyed = wire::CreateAccountRequest {
@@ -36,7 +38,7 @@ impl DirectoryHandlers {
         let patch = account_patch(&request)?;
         let applied = self
             .directory
-            .create_account(Id::clone(&account), patch, idempotency)
+            .create_account(Id::clone(&account), patch, idempotency, author)
             .await
             .map_err(|error| as_created(error.into()))?;
         let Some(head) = applied.head else {
@@ -57,6 +59,7 @@ impl DirectoryHandlers {
         &self,
         admission: &Admission,
         mut messages: Streaming<wire::ApplyChangesRequest>,
+        author: Author,
     ) -> Result<wire::ApplyChangesResponse, Status> {
         // An empty stream has no header either, and is told what is missing.
         let mut message = next(&mut messages).await?.unwrap_or_default();
@@ -78,6 +81,7 @@ impl DirectoryHandlers {
                 expected: header.expected,
                 idempotency,
                 dry_run: header.dry_run,
+                author,
             })
             .await
             .map_err(|error| blamed_on_revision(error.into(), EXPECTED))?;

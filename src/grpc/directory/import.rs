@@ -10,6 +10,7 @@ use crate::grpc::convert::{self, Path};
 use crate::grpc::status::{Failure, Reason, with_reason};
 use crate::grpc::wire;
 use crate::imports::{Batch, Import, ImportError, ImportRequest};
+use crate::store::audit::Author;
 use prost::Message as _;
 
 const KEY: &str = "import_key";
@@ -22,10 +23,11 @@ impl DirectoryHandlers {
         &self,
         admission: Admission,
         messages: Messages,
+        author: Author,
     ) -> Chunks<wire::ImportResourcesResponse> {
         let handlers = self.clone();
         self.reading.chunks(move |sender| async move {
-            handlers.import(&admission, messages, sender).await
+            handlers.import(&admission, messages, sender, author).await
         })
     }
 
@@ -34,10 +36,11 @@ impl DirectoryHandlers {
         admission: &Admission,
         mut messages: Messages,
         sender: Sender,
+        author: Author,
     ) -> Result<(), Status> {
         // An empty stream has no header either, and is told what is missing.
         let mut message = self.next(&mut messages).await?.unwrap_or_default();
-        let request = header(admission, &message)?;
+        let request = header(admission, &message, author)?;
         let account = request.account.clone();
         let begun = Import::begin(self.directory.clone(), request).await;
         let mut import = begun.map_err(failure)?;
@@ -84,6 +87,7 @@ impl DirectoryHandlers {
 fn header(
     admission: &Admission,
     message: &wire::ImportResourcesRequest,
+    author: Author,
 ) -> Result<ImportRequest, Failure> {
     let account = admission.account(&message.account_id)?;
     admission.writes_as(&message.actor_user_id)?;
@@ -104,6 +108,7 @@ fn header(
         batch_rows: usize::try_from(message.batch_rows).unwrap_or(usize::MAX),
         errors_max: message.errors_max,
         dry_run: message.dry_run,
+        author,
     })
 }
 

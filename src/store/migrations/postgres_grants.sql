@@ -2,8 +2,8 @@
 -- often as one likes. Roles that the owner may not create are to be created by an administrator,
 -- see docs/postgres.md; a role that isn't there is passed over with a warning.
 --
--- * ambit_reader reads account data, access requests and their events, where accounts stand and what
---   changed.
+-- * ambit_reader reads account data, access requests and their events, where accounts stand, what
+--   changed and who changed it.
 -- * ambit_writer writes account data besides, and takes tokens. What it changes, triggers log: it
 --   has no right on the log, on the heads and on the identity, and writes no access requests: those
 --   are filed and resolved through the server, which looks at who may.
@@ -45,6 +45,10 @@ BEGIN
             EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO %I', account_data, role);
             EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.reload_account(text) TO %I', role);
         END IF;
+        -- The audit is written by triggers alone, whoever writes.
+        IF role IN ('ambit_reader', 'ambit_server') THEN
+            EXECUTE format('GRANT SELECT ON ambit.audit_record TO %I', role);
+        END IF;
         IF role = 'ambit_server' THEN
             EXECUTE format('GRANT SELECT ON ambit.store_identity, ambit.caller_token,
                 ambit.caller_token_version TO %I', role);
@@ -57,6 +61,8 @@ BEGIN
                 ambit.spent_link TO %I', role);
             -- To trim; the log's rows go along.
             EXECUTE format('GRANT DELETE, UPDATE ON ambit.revision_log TO %I', role);
+            EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.audit_events(text, text[]),
+                ambit.trim_audit(timestamptz, bigint) TO %I', role);
         END IF;
     END LOOP;
 END $do$;

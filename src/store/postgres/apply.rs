@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sqlx::Row;
 
+use super::audit::{announced, note};
 use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
 use super::error::store_error;
 use super::read;
@@ -19,6 +20,7 @@ use super::session::Session;
 use super::statements::{copied, copy_sql, put_sql, remove_sql, time_of};
 use crate::authz::catalog::Catalog;
 use crate::authz::model::{Entity, EntityKey, Id};
+use crate::store::audit::Author;
 use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
 use crate::store::rows::{answered, inconsistent};
 use crate::store::tables::Table;
@@ -46,7 +48,8 @@ pub(super) async fn apply(lane: &Lane, write: Write<'_>) -> Result<Head, StoreEr
 }
 
 async fn write_in(connection: &mut Session, write: Write<'_>) -> Result<Head, StoreError> {
-    bounded(LARGE, queue_up(connection, write.account)).await?;
+    let announced = announced(write.account, write.author, write.idempotency);
+    bounded(LARGE, queue_up(connection, write.account, &announced)).await?;
     let stored = bounded(SMALL, read::head(connection, write.account)).await?;
     if let Some(key) = write.idempotency
         && let Some(remembered) = bounded(SMALL, remembered(connection, write.account, key)).await?
@@ -76,13 +79,14 @@ async fn write_in(connection: &mut Session, write: Write<'_>) -> Result<Head, St
     let head = match stored {
         Some(head) if difference.is_empty() => {
             record(connection, &write).await?;
+            note_events(connection, &write).await?;
             head
         }
         _ => {
             let alone = owner_may_stand_alone(&wanted);
             write_difference(connection, write.account, alone, &difference).await?;
             record(connection, &write).await?;
-            take_revision(connection, write.account, stored).await?
+            take_revision(connection, &write, stored).await?
         }
     };
     if let Some(key) = write.idempotency {
@@ -100,9 +104,25 @@ async fn record(connection: &mut Session, write: &Write<'_>) -> Result<(), Store
     bounded(LARGE, recording).await
 }
 
-async fn queue_up(connection: &mut Session, account: &Id) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('ambit ' || $1, 0))")
+/// Their record, where no revision comes with them.
+async fn note_events(connection: &mut Session, write: &Write<'_>) -> Result<(), StoreError> {
+    if write.events.is_empty() {
+        return Ok(());
+    }
+    bounded(SMALL, note(connection, write.account, write.events)).await
+}
+
+/// Waits for our own other writers of the account, and says who writes from here on.
+async fn queue_up(
+    connection: &mut Session,
+    account: &Id,
+    announced: &str,
+) -> Result<(), StoreError> {
+    let sql = "SELECT pg_advisory_xact_lock(hashtextextended('ambit ' || $1, 0)),
+            set_config('ambit.audit', $2, true)";
+    sqlx::query(sql)
         .bind(account.as_str())
+        .bind(announced)
         .execute(connection)
         .await
         .map_err(store_error)?;
@@ -170,7 +190,7 @@ async fn write_difference(
 /// Takes the revision now rather than at COMMIT, so that a conflict is known before it is too late.
 async fn take_revision(
     connection: &mut Session,
-    account: &Id,
+    write: &Write<'_>,
     stored: Option<Head>,
 ) -> Result<Head, StoreError> {
     let taking = sqlx::raw_sql("SET CONSTRAINTS ambit.commit_revision IMMEDIATE");
@@ -178,16 +198,16 @@ async fn take_revision(
         taking.execute(&mut *connection).await.map_err(store_error)
     })
     .await?;
-    let Some(taken) = bounded(SMALL, taken(connection, account)).await? else {
+    let Some(taken) = bounded(SMALL, taken(connection, write.account)).await? else {
         return Err(StoreError::Conflict);
     };
     if !taken.is_ours {
         // Nothing of ours was written: the rows were so already, whoever made them so.
-        return if stored == Some(taken.head) {
-            Ok(taken.head)
-        } else {
-            Err(StoreError::Conflict)
-        };
+        if stored != Some(taken.head) {
+            return Err(StoreError::Conflict);
+        }
+        note_events(connection, write).await?;
+        return Ok(taken.head);
     }
     let follows = match stored {
         // Else somebody made the account meanwhile.
@@ -399,9 +419,10 @@ pub(super) async fn delete_account(
     lane: &Lane,
     account: &Id,
     expected: Option<Head>,
+    author: &Author,
 ) -> Result<bool, StoreError> {
     let mut lease = lane.lease(Mode::Write).await?;
-    let deleted = delete_in(lease.connection()?, account, expected).await;
+    let deleted = delete_in(lease.connection()?, account, expected, author).await;
     lease.settle(deleted).await
 }
 
@@ -409,8 +430,10 @@ async fn delete_in(
     connection: &mut Session,
     account: &Id,
     expected: Option<Head>,
+    author: &Author,
 ) -> Result<bool, StoreError> {
-    bounded(LARGE, queue_up(connection, account)).await?;
+    let announced = announced(account, author, None);
+    bounded(LARGE, queue_up(connection, account, &announced)).await?;
     let stored = bounded(SMALL, read::head(connection, account)).await?;
     match (stored, expected) {
         (None, _) => return Ok(false),

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Row, SqliteConnection};
 
+use super::audit::{self, Made};
 use super::error::store_error;
 use super::read;
 use super::requests;
 use super::resources;
 use super::statements::{put_sql, remove_sql};
 use crate::authz::model::{Entity, EntityKey, Id};
+use crate::store::audit::{AuditEffect, Author, Told};
 use crate::store::change_keys::KEYS_MAX;
 use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
 use crate::store::rows::{answered, inconsistent};
@@ -74,13 +76,18 @@ async fn write_in(connection: &mut SqliteConnection, write: Write<'_>) -> Result
     let head = match stored {
         Some(head) if difference.is_empty() => {
             record(connection, &write).await?;
+            if !write.events.is_empty() {
+                note(connection, &write, head).await?;
+            }
             head
         }
         _ => {
             write_difference(connection, write.account, stored, &difference).await?;
             // Within the revision, since a revocation is logged in it.
             record(connection, &write).await?;
-            end_revision(connection, write.account).await?
+            let head = end_revision(connection, write.account).await?;
+            audit_revision(connection, &write, (stored, head), &wanted, &difference).await?;
+            head
         }
     };
     if let Some(key) = write.idempotency {
@@ -95,6 +102,58 @@ async fn record(connection: &mut SqliteConnection, write: &Write<'_>) -> Result<
         return Ok(());
     }
     requests::record(connection, write.account, write.events).await
+}
+
+/// Writes the record of a revision.
+async fn audit_revision(
+    connection: &mut SqliteConnection,
+    write: &Write<'_>,
+    (stored, head): (Option<Head>, Head),
+    wanted: &Wanted<'_>,
+    difference: &Difference,
+) -> Result<(), StoreError> {
+    let told = match stored {
+        Some(_) if !is_reload(difference) => {
+            audit::logged(connection, write.account, head.revision, wanted).await?
+        }
+        // Of a new account nothing is logged, and of many changes that they are many.
+        Some(_) => Told::of_wanted(wanted, true)?,
+        None => Told::of_wanted(wanted, false)?,
+    };
+    let made = Made {
+        account: write.account,
+        revision: head.revision,
+        effect: match stored {
+            Some(_) => AuditEffect::Changed,
+            None => AuditEffect::Created,
+        },
+        idempotency: write.idempotency,
+    };
+    audit::record(connection, write.author, made, &told).await
+}
+
+/// Writes the record of events that come without a revision.
+async fn note(
+    connection: &mut SqliteConnection,
+    write: &Write<'_>,
+    head: Head,
+) -> Result<(), StoreError> {
+    let requests = write
+        .events
+        .iter()
+        .map(|event| (EntityKey::AccessRequest(event.request.clone()), false));
+    let requests = BTreeMap::from_iter(requests);
+    let count = u64::try_from(requests.len()).unwrap_or(u64::MAX);
+    let counts = BTreeMap::from([("access_request".to_owned(), count)]);
+    let first = requests.iter().map(|(key, is_deleted)| (key, *is_deleted));
+    let told = Told::of(first, &counts, false)?;
+    let made = Made {
+        account: write.account,
+        revision: head.revision,
+        effect: AuditEffect::Noted,
+        idempotency: write.idempotency,
+    };
+    audit::record(connection, write.author, made, &told).await
 }
 
 /// The entities as they are stored, with attributes where these are written.
@@ -122,7 +181,7 @@ async fn write_difference(
 ) -> Result<(), StoreError> {
     match stored {
         Some(head) => {
-            begin_revision(connection, account, difference.len()).await?;
+            begin_revision(connection, account, is_reload(difference)).await?;
             trim(connection, account, head.revision).await?;
         }
         // The triggers give a new account its first revision; nobody can have followed it before.
@@ -148,14 +207,17 @@ async fn write_difference(
     Ok(())
 }
 
+fn is_reload(difference: &Difference) -> bool {
+    difference.len() > KEYS_MAX
+}
+
 /// Takes the revision under which the triggers then log. Where more changes than a reader would
 /// follow, the log says so once instead.
 async fn begin_revision(
     connection: &mut SqliteConnection,
     account: &Id,
-    rows: usize,
+    reload: bool,
 ) -> Result<(), StoreError> {
-    let reload = rows > KEYS_MAX;
     sqlx::query(
         "UPDATE account_head SET revision = revision + 1, nonce = randomblob(8), writing = ?2
             WHERE account_id = ?1",
@@ -188,9 +250,11 @@ async fn begin_account(
     account: &Id,
     difference: &Difference,
 ) -> Result<(), StoreError> {
+    audit::begin(connection, account).await?;
     if let Some(rows) = difference.created.get(&Table::Account) {
         execute(connection, put_sql(Table::Account), account, rows).await?;
     }
+    audit::end(connection, account).await?;
     sqlx::query("UPDATE account_head SET writing = ?2 WHERE account_id = ?1")
         .bind(account.as_str())
         .bind(WRITING_RELOAD)
@@ -309,6 +373,7 @@ pub(super) async fn delete_account(
     writer: &SqlitePool,
     account: &Id,
     expected: Option<Head>,
+    author: &Author,
 ) -> Result<bool, StoreError> {
     let mut transaction = writer
         .begin_with("BEGIN IMMEDIATE")
@@ -320,11 +385,22 @@ pub(super) async fn delete_account(
         (Some(stored), Some(expected)) if stored != expected => return Err(StoreError::Conflict),
         (Some(_), _) => {}
     }
+    audit::begin(&mut transaction, account).await?;
     sqlx::query("DELETE FROM account WHERE account_id = ?1")
         .bind(account.as_str())
         .execute(&mut *transaction)
         .await
         .map_err(store_error)?;
+    audit::end(&mut transaction, account).await?;
+    let counts = BTreeMap::from([("account".to_owned(), 1)]);
+    let told = Told::of([(&EntityKey::Account, true)], &counts, false)?;
+    let made = Made {
+        account,
+        revision: 0,
+        effect: AuditEffect::Deleted,
+        idempotency: None,
+    };
+    audit::record(&mut transaction, author, made, &told).await?;
     transaction.commit().await.map_err(store_error)?;
     Ok(true)
 }

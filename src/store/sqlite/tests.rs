@@ -22,6 +22,7 @@ async fn write(store: &SqliteStore, changes: &[EntityChange]) -> Result<Head, St
             changes,
             events: &[],
             idempotency: None,
+            author: &Author::anyone("ApplyChanges"),
         })
         .await
 }

@@ -18,6 +18,7 @@ use ambit::directory::{ApplyChanges, Directory};
 use ambit::graph_cache::{CacheLimits, GraphCache};
 use ambit::grpc::wire;
 use ambit::randomness::SeededRandomness;
+use ambit::store::audit::Author;
 
 use super::scene::{ACME, DAY, START, Scene, export, until, view};
 use crate::cli::{Home, Server};
@@ -75,6 +76,7 @@ impl Node {
             expected: None,
             idempotency: None,
             dry_run: false,
+            author: Author::anyone("ApplyChanges"),
         };
         self.directory.apply_changes(request).await.unwrap();
     }
@@ -100,7 +102,7 @@ impl Node {
             wanted_seconds: None,
             origin_url: None,
         };
-        let write = RequestWrite::of(id("acme"));
+        let write = RequestWrite::of(id("acme"), Author::anyone("Resolve"));
         self.requests.file(write, wish).await.unwrap().request.id
     }
 
@@ -188,7 +190,7 @@ async fn r7_a_server_that_starts_loads_what_is_due_and_nothing_else() {
             wanted_seconds: None,
             origin_url: None,
         };
-        let write = RequestWrite::of(id(account));
+        let write = RequestWrite::of(id(account), Author::anyone("FileAccessRequest"));
         one.requests.file(write, wish).await.unwrap().request.id
     };
     let expires = in_account("beta").await;
@@ -294,7 +296,7 @@ async fn r7_an_approval_that_comes_too_late_ends_the_request_and_gives_nothing()
             },
             note: None,
         };
-        let write = RequestWrite::of(id("acme"));
+        let write = RequestWrite::of(id("acme"), Author::anyone("Resolve"));
         match one.requests.resolve(write, request, act).await {
             Err(AccessRequestError::Refusal(refusal)) => refusal,
             other => panic!("not refused: {other:?}"),

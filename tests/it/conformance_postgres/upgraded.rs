@@ -8,6 +8,7 @@ use ambit::authz::access_request::{
 };
 use ambit::authz::decision::ReasonCode;
 use ambit::authz::model::{Entity, EntityKey, Timestamp};
+use ambit::store::audit::Author;
 use ambit::store::outbox::Outbox as _;
 use ambit::store::{Changes, Head, Write};
 use sqlx::migrate::Migrator;
@@ -175,6 +176,7 @@ async fn a_database_of_before_access_requests_is_brought_up_and_followed_on() {
         changes: std::slice::from_ref(&put),
         events: &[event],
         idempotency: None,
+        author: &Author::anyone("FileAccessRequest"),
     };
     let filed = store.apply(write).await.unwrap();
     assert_eq!(filed.revision, head.revision + 1);
@@ -192,7 +194,12 @@ async fn a_database_of_before_access_requests_is_brought_up_and_followed_on() {
     PostgresStore::migrate(database.url()).await.unwrap();
     assert_eq!(load(&store, "acme", true).await.0, filed);
     // With its account goes what was there before and what came since.
-    assert!(store.delete_account(&id("acme"), None).await.unwrap());
+    assert!(
+        store
+            .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+            .await
+            .unwrap()
+    );
     let left = "SELECT (SELECT count(*) FROM ambit.access_request_event) + (SELECT count(*) FROM ambit.app_user)";
     assert_eq!(number(&database, left).await, 0);
 }

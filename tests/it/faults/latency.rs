@@ -7,6 +7,7 @@ use ambit::authz::model::{Entity, EntityChange, Id, User};
 use ambit::clock::{Clock as _, SystemClock};
 use ambit::feed::{Feed, FeedMode};
 use ambit::graph_cache::GraphCache;
+use ambit::store::audit::Author;
 use ambit::store::postgres::{OpenOptions, PostgresStore};
 use ambit::store::{Store, Write};
 use sqlx::postgres::{PgListener, PgPoolOptions};
@@ -80,6 +81,7 @@ async fn t8_a_commit_is_visible_on_another_replica_about_as_soon_as_a_bare_notif
             changes: &changes,
             events: &[],
             idempotency: None,
+            author: &Author::anyone("ApplyChanges"),
         };
         let head = writer.apply(write).await.unwrap();
         let acknowledged = clock.monotonic();

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use ambit::authz::access_request::*;
 use ambit::authz::model::*;
+use ambit::store::audit::{AuditFilter, AuditPage, AuditStep, Author};
 use ambit::store::*;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
@@ -261,8 +262,22 @@ impl Store for HeldStore {
         &self,
         account: &Id,
         expected: Option<Head>,
+        author: &Author,
     ) -> Result<bool, StoreError> {
-        self.store().delete_account(account, expected).await
+        self.store().delete_account(account, expected, author).await
+    }
+
+    async fn audit_records(
+        &self,
+        account: &Id,
+        filter: &AuditFilter,
+        step: AuditStep,
+    ) -> Result<AuditPage, StoreError> {
+        self.store().audit_records(account, filter, step).await
+    }
+
+    async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.store().trim_audit(before, limit).await
     }
 
     async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError> {

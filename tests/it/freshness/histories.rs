@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ambit::graph_cache::{Consistency, ReadError};
 use ambit::revision::{RevisionError, RevisionToken};
+use ambit::store::audit::Author;
 use ambit::store::{Head, Nonce};
 
 use super::held::{HeldStore, Hold};
@@ -26,7 +27,7 @@ async fn a_deleted_account_is_gone_and_one_made_again_has_another_history() {
 
     writing
         .directory
-        .delete_account(&id("acme"), None)
+        .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
         .await
         .unwrap();
     until("the account is gone", async || {

@@ -7,6 +7,7 @@ use ambit::authz::change::Change;
 use ambit::authz::model::*;
 use ambit::clock::SystemClock;
 use ambit::graph_cache::{CacheLimits, Consistency, GraphCache, ReadError};
+use ambit::store::audit::Author;
 
 use super::held::{HeldStore, Hold};
 use super::{PATIENCE, following, read, until};
@@ -127,9 +128,12 @@ async fn the_cache_keeps_to_its_bytes_and_an_evicted_account_comes_back_current(
     };
     let (reading, _feed) = following(&database, limits).await;
     for n in 0..ACCOUNTS {
-        let created = writing
-            .directory
-            .create_account(id(&format!("a{n}")), enterprise(), None);
+        let created = writing.directory.create_account(
+            id(&format!("a{n}")),
+            enterprise(),
+            None,
+            Author::anyone("CreateAccount"),
+        );
         created.await.unwrap();
     }
     for round in 0..2 {

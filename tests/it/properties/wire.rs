@@ -14,6 +14,7 @@ use ambit::clock::SystemClock;
 use ambit::config::Config;
 use ambit::grpc::wire::{self, consistency::Requirement};
 use ambit::shutdown::Shutdown;
+use ambit::store::audit::Author;
 use ambit::store::{Store, Write};
 use prost_types::Timestamp as WireTime;
 use tonic::transport::Channel;
@@ -539,6 +540,7 @@ impl Running {
                 changes,
                 events: &[],
                 idempotency: None,
+                author: &Author::anyone("ApplyChanges"),
             })
             .await
             .expect("the changes are written");

@@ -169,6 +169,7 @@ pub(super) async fn write(
             changes: &changes,
             events,
             idempotency: None,
+            author: &Author::anyone("ApplyChanges"),
         })
         .await
 }
@@ -433,6 +434,7 @@ async fn all_or_nothing(store: Arc<dyn Store>) {
             changes: &[put(Entity::AccessRequest(filed.clone()))],
             events: &[event(&filed, 0)],
             idempotency: None,
+            author: &Author::anyone("ApplyChanges"),
         })
         .await;
     assert!(matches!(conflict, Err(StoreError::Conflict)));
@@ -651,7 +653,12 @@ async fn go_with_account(store: Arc<dyn Store>) {
             .await;
         assert!(spent.unwrap());
     }
-    assert!(store.delete_account(&id("acme"), None).await.unwrap());
+    assert!(
+        store
+            .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+            .await
+            .unwrap()
+    );
     apply(&*store, "acme", &[put(Entity::Account(account("acme")))]).await;
     assert_eq!(stored(&*store, "r1").await, None);
     assert_eq!(pending(&*store).await, []);
@@ -703,6 +710,7 @@ async fn answers(store: Arc<dyn Store>) {
             changes: &[put(Entity::AccessRequest(filed.clone()))],
             events: &[event(&filed, 0)],
             idempotency: Some(named),
+            author: &Author::anyone("ApplyChanges"),
         })
         .await
         .unwrap();
@@ -725,6 +733,7 @@ async fn answers(store: Arc<dyn Store>) {
                 answer: Some(&other),
                 ..named
             }),
+            author: &Author::anyone("ApplyChanges"),
         })
         .await;
     assert_eq!(replayed.unwrap(), head);

@@ -135,7 +135,10 @@ async fn what_cascades_is_told(store: Arc<dyn Store>) {
         EntityKey::PermissionSet(id("rep")),
         EntityKey::Resource(key("contact", "c1")),
     ] {
-        store.delete_account(&id("acme"), None).await.unwrap();
+        store
+            .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+            .await
+            .unwrap();
         let have = apply(&*store, "acme", &everything()).await;
         let mut state = by_key(&load(&*store, "acme", false).await.1);
         apply(&*store, "acme", &[EntityChange::Delete(key.clone())]).await;
@@ -300,7 +303,10 @@ async fn the_probe_notices(store: Arc<dyn Store>) {
         assert_eq!(one.changed().await.unwrap(), in_doubt, "once a change");
     }
     assert!(other.changed().await.unwrap(), "each caller has its own");
-    store.delete_account(&id("acme"), None).await.unwrap();
+    store
+        .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+        .await
+        .unwrap();
     assert!(one.changed().await.unwrap());
 }
 

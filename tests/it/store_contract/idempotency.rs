@@ -37,6 +37,7 @@ async fn write(
             changes,
             events: &[],
             idempotency: Some(idempotency),
+            author: &Author::anyone("ApplyChanges"),
         })
         .await
 }

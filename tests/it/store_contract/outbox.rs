@@ -487,7 +487,12 @@ async fn go_with_account(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
     fan(&*outbox, "r1", 0, &to(["webhook:a"])).await;
     file(&*store, "acme", &[closed(&filed, RequestState::Denied)]).await;
     let claimed = claim(&*outbox, 0, 30).await;
-    assert!(store.delete_account(&id("acme"), None).await.unwrap());
+    assert!(
+        store
+            .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+            .await
+            .unwrap()
+    );
     assert_eq!(outbox.unsent_events(10).await.unwrap(), []);
     assert_eq!(all(&*outbox, None).await, []);
     assert_eq!(claim(&*outbox, 1_000, 1_030).await, []);

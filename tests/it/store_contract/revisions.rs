@@ -54,7 +54,7 @@ async fn made_again(store: Arc<dyn Store>) {
     let first = apply(&*store, "acme", &everything()).await;
     assert!(
         store
-            .delete_account(&id("acme"), Some(first))
+            .delete_account(&id("acme"), Some(first), &Author::anyone("DeleteAccount"))
             .await
             .unwrap()
     );
@@ -90,6 +90,7 @@ async fn expected_head(store: Arc<dyn Store>) {
                     changes,
                     events: &[],
                     idempotency: None,
+                    author: &Author::anyone("ApplyChanges"),
                 })
                 .await
         }
@@ -124,7 +125,9 @@ async fn expected_head(store: Arc<dyn Store>) {
     conflict(write(Some(head), &change).await);
     assert_eq!(store.head(&acme).await.unwrap(), Some(next));
 
-    let deleted = store.delete_account(&acme, Some(head)).await;
+    let deleted = store
+        .delete_account(&acme, Some(head), &Author::anyone("DeleteAccount"))
+        .await;
     assert!(matches!(deleted, Err(StoreError::Conflict)), "{deleted:?}");
     assert_eq!(store.head(&acme).await.unwrap(), Some(next));
 }
@@ -167,6 +170,7 @@ async fn overlapping_writers(store: Arc<dyn Store>) {
                             changes: &change,
                             events: &[],
                             idempotency: None,
+                            author: &Author::anyone("ApplyChanges"),
                         })
                         .await;
                     match written {
@@ -206,11 +210,21 @@ async fn overlapping_writers(store: Arc<dyn Store>) {
 
 async fn delete_account(store: Arc<dyn Store>) {
     let head = apply(&*store, "acme", &everything()).await;
-    assert!(store.delete_account(&id("acme"), Some(head)).await.unwrap());
+    assert!(
+        store
+            .delete_account(&id("acme"), Some(head), &Author::anyone("DeleteAccount"))
+            .await
+            .unwrap()
+    );
     assert_eq!(store.head(&id("acme")).await.unwrap(), None);
     assert!(store.snapshot(&id("acme"), true).await.unwrap().is_none());
     assert_eq!(store.nonce_at(&id("acme"), 1).await.unwrap(), None);
-    assert!(!store.delete_account(&id("acme"), None).await.unwrap());
+    assert!(
+        !store
+            .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+            .await
+            .unwrap()
+    );
     // Nothing of it comes back with an account of the same name.
     apply(&*store, "acme", &[put(Entity::Account(account("acme")))]).await;
     assert_eq!(load(&*store, "acme", true).await.1.len(), 1);

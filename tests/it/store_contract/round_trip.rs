@@ -36,8 +36,18 @@ async fn not_found_is_none(store: Arc<dyn Store>) {
             .unwrap(),
         []
     );
-    assert!(!store.delete_account(&nobody, None).await.unwrap());
-    assert!(!store.delete_account(&nobody, Some(head)).await.unwrap());
+    assert!(
+        !store
+            .delete_account(&nobody, None, &Author::anyone("DeleteAccount"))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .delete_account(&nobody, Some(head), &Author::anyone("DeleteAccount"))
+            .await
+            .unwrap()
+    );
     store.clock().await.unwrap();
 }
 
@@ -377,7 +387,12 @@ async fn accounts_do_not_touch(store: Arc<dyn Store>) {
         .collect();
     apply(&*store, "acme", &gone).await;
     assert_eq!(load(&*store, "acme", true).await.1.len(), 1);
-    assert!(store.delete_account(&id("acme"), None).await.unwrap());
+    assert!(
+        store
+            .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+            .await
+            .unwrap()
+    );
     assert_eq!(store.head(&id("other")).await.unwrap(), head);
     let (_, entities) = load(&*store, "other", false).await;
     assert_eq!(by_key(&entities), by_key(puts(&other)));

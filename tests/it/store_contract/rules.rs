@@ -169,7 +169,12 @@ async fn a_deep_chain(store: Arc<dyn Store>) {
         &[EntityChange::Delete(EntityKey::Team(id(&middle)))],
     )
     .await;
-    assert!(store.delete_account(&id("acme"), None).await.unwrap());
+    assert!(
+        store
+            .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+            .await
+            .unwrap()
+    );
 }
 
 async fn children_move_up(store: Arc<dyn Store>) {

@@ -105,7 +105,10 @@ async fn stays_as_it_began(store: Arc<dyn Store>) {
         &[EntityChange::Delete(EntityKey::User(id("u0")))],
     )
     .await;
-    store.delete_account(&id("acme"), None).await.unwrap();
+    store
+        .delete_account(&id("acme"), None, &Author::anyone("DeleteAccount"))
+        .await
+        .unwrap();
     let mut entities = first.into_entities();
     while let Some(chunk) = snapshot.chunks.recv().await {
         entities.extend(chunk.unwrap().into_entities());

@@ -13,6 +13,7 @@ use crate::cli::bench::data_set::DataSet;
 use crate::cli::bench::load::percentile;
 use crate::grpc::wire;
 use crate::imports::{Assigned, Batch, Import, ImportRequest, Mode, Row, RowContent};
+use crate::store::audit::Author;
 
 /// Between two checks: a caller at leisure, whose every answer is timed.
 const PACE: Duration = Duration::from_millis(5);
@@ -120,6 +121,7 @@ impl Bench<'_> {
             batch_rows: 0,
             errors_max: 1,
             dry_run: false,
+            author: Author::named("ambit:bench", "ImportResources"),
         };
         let begun = Import::begin(self.writer.directory.clone(), request).await;
         let mut import = begun.map_err(CliError::refused)?;

@@ -9,6 +9,7 @@ use crate::authz::model::{Id, ResourceKey};
 use crate::cli::bench::data_set::{Numbers, RESOURCE_TYPE};
 use crate::cli::bench::load::percentile;
 use crate::directory::{ApplyChanges, DirectoryError};
+use crate::store::audit::Author;
 use crate::store::{Heartbeat, Notification, Store};
 
 /// Between two commits, and between two bare notifications.
@@ -104,6 +105,7 @@ impl Bench<'_> {
                 expected: None,
                 idempotency: None,
                 dry_run: false,
+                author: Author::named("ambit:bench", "ApplyChanges"),
             })
             .await
             .map_err(|error: DirectoryError| CliError::refused(error))?;

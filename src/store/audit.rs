@@ -1,0 +1,413 @@
+//! Who changed what: the author that every write names, and the records that the store keeps of
+//! them.
+//!
+//! A record is written in the transaction that makes the change, so there is none of what was not
+//! made, and one of everything that was. It names what changed by keys, never by content: no
+//! attributes, no reasons, no notes. It outlives the account.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::change_keys::entity_key;
+use super::difference::Wanted;
+use super::rows::{inconsistent, not_json};
+use crate::authz::model::{EntityKey, Id, Timestamp};
+
+/// Entities that a record names at most; it counts all of them.
+pub const ENTITIES_MAX: usize = 50;
+
+/// Records that one call of [`super::Store::audit_records`] looks at.
+pub const SCANNED_MAX: u32 = 10_000;
+
+/// Youngest age at which a record may be trimmed; the databases themselves hold to it.
+pub const AGE_LEAST_S: u64 = 86_400;
+
+/// Longest name of a caller, and id of a request, that is kept, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+/// Who makes a write, and by what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    caller: Option<Arc<str>>,
+    actor: Option<Id>,
+    method: &'static str,
+    request_id: Option<Arc<str>>,
+}
+
+impl Author {
+    /// One of whom nothing is known but what they do, e.g. `ApplyChanges`.
+    pub const fn anyone(method: &'static str) -> Self {
+        Self {
+            caller: None,
+            actor: None,
+            method,
+            request_id: None,
+        }
+    }
+
+    /// A caller with a name, e.g. `token:crm` or `ambit:keeper`; never a credential.
+    pub fn named(caller: &str, method: &'static str) -> Self {
+        Self {
+            caller: Some(shown(caller)),
+            ..Self::anyone(method)
+        }
+    }
+
+    /// The user of the account in whose name it is done.
+    #[must_use]
+    pub fn for_actor(self, actor: Option<Id>) -> Self {
+        Self { actor, ..self }
+    }
+
+    /// The id of the request or of its trace, for who looks into the logs.
+    #[must_use]
+    pub fn in_request(self, request_id: Option<&str>) -> Self {
+        Self {
+            request_id: request_id.map(shown),
+            ..self
+        }
+    }
+
+    pub(super) fn caller(&self) -> Option<&str> {
+        self.caller.as_deref()
+    }
+
+    pub(super) fn actor(&self) -> Option<&str> {
+        self.actor.as_ref().map(Id::as_str)
+    }
+
+    pub(super) fn method(&self) -> &'static str {
+        self.method
+    }
+
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+}
+
+/// A text from outside as it is kept: no control characters, and cut where it is too long.
+fn shown(text: &str) -> Arc<str> {
+    let mut kept = String::new();
+    for character in text.chars() {
+        let character = if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        };
+        if kept.len() + character.len_utf8() > NAME_BYTES_MAX {
+            break;
+        }
+        kept.push(character);
+    }
+    kept.into()
+}
+
+/// What became of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditEffect {
+    Created,
+    Changed,
+    /// Something happened to an access request that changed nothing of the account.
+    Noted,
+    Deleted,
+}
+
+impl AuditEffect {
+    pub const ALL: [Self; 4] = [Self::Created, Self::Changed, Self::Noted, Self::Deleted];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Noted => "noted",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// The kinds of entities, as the change log calls them; rare ones first, as a record lists them.
+const KINDS: [&str; 8] = [
+    "account",
+    "team",
+    "permission_set",
+    "user",
+    "access_group",
+    "segment",
+    "access_request",
+    "resource",
+];
+
+/// One committed change of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// Grows within an account in the order of the commits, with gaps.
+    pub ordinal: u64,
+    /// Where the account stood after it; 0: it was gone.
+    pub revision: u64,
+    pub effect: AuditEffect,
+    pub at: Timestamp,
+    /// `None`: the server asked nobody who they were.
+    pub caller: Option<String>,
+    pub actor: Option<String>,
+    pub method: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub request_id: Option<String>,
+    /// The first [`ENTITIES_MAX`] of what changed, rare kinds first.
+    pub entities: Vec<AuditedEntity>,
+    /// How many of each kind changed.
+    pub counts: BTreeMap<String, u64>,
+    /// More changed than is counted.
+    pub is_partial: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditedEntity {
+    pub key: EntityKey,
+    /// It is gone since; else it was put.
+    pub is_deleted: bool,
+}
+
+/// Which records are asked for; all that is given must fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    pub caller: Option<String>,
+    pub actor: Option<Id>,
+    /// Also records that changed more of its kind than they name: they may have changed it.
+    pub entity: Option<EntityKey>,
+    /// At this moment or later.
+    pub since: Option<Timestamp>,
+    /// Before this moment.
+    pub until: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditOrder {
+    OldestFirst,
+    NewestFirst,
+}
+
+/// A step through the records of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditStep {
+    pub order: AuditOrder,
+    /// Goes on behind the record of this ordinal, in the order.
+    pub after: Option<u64>,
+    /// Records at most.
+    pub limit: u32,
+}
+
+impl AuditStep {
+    /// The bound of the ordinal that it goes on behind, exclusive.
+    pub(super) fn bound(self) -> i64 {
+        let number = |ordinal| i64::try_from(ordinal).unwrap_or(i64::MAX);
+        match (self.order, self.after) {
+            (AuditOrder::OldestFirst, after) => after.map_or(0, number),
+            (AuditOrder::NewestFirst, after) => after.map_or(i64::MAX, number),
+        }
+    }
+
+    /// The comparison with the bound, and the direction, in SQL.
+    pub(super) fn sql(self) -> (&'static str, &'static str) {
+        match self.order {
+            AuditOrder::OldestFirst => (">", "ASC"),
+            AuditOrder::NewestFirst => ("<", "DESC"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditPage {
+    pub records: Vec<AuditRecord>,
+    /// The ordinal that the next page goes on behind; `None`: there is no more.
+    pub next: Option<u64>,
+}
+
+impl AuditPage {
+    /// From the records that were found, one more than asked for where there are so many, and the
+    /// last ordinal that was looked at, where not all were.
+    pub(super) fn of(mut records: Vec<AuditRecord>, limit: u32, unseen: Option<i64>) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let next = if records.len() > limit {
+            records.truncate(limit);
+            records.last().map(|record| record.ordinal)
+        } else {
+            unseen.and_then(|ordinal| u64::try_from(ordinal).ok())
+        };
+        Self { records, next }
+    }
+}
+
+/// What a record says of the changes, as it is stored.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) entities: String,
+    pub(super) counts: String,
+    pub(super) is_partial: bool,
+}
+
+/// One entity in a record, as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredEntity {
+    k: String,
+    t: String,
+    i: String,
+    d: bool,
+}
+
+impl StoredEntity {
+    fn of(key: &EntityKey, is_deleted: bool) -> Self {
+        let (kind, resource_type, id) = parts(key);
+        Self {
+            k: kind.to_owned(),
+            t: resource_type.to_owned(),
+            i: id.to_owned(),
+            d: is_deleted,
+        }
+    }
+}
+
+impl Told {
+    /// Of entities, rare kinds first, no more of them than a record names, and counts of all.
+    pub(super) fn of<'a>(
+        first: impl IntoIterator<Item = (&'a EntityKey, bool)>,
+        counts: &BTreeMap<String, u64>,
+        is_partial: bool,
+    ) -> Result<Self, StoreError> {
+        let entities: Vec<StoredEntity> = first
+            .into_iter()
+            .take(ENTITIES_MAX)
+            .map(|(key, is_deleted)| StoredEntity::of(key, is_deleted))
+            .collect();
+        Ok(Self {
+            entities: serde_json::to_string(&entities).map_err(not_json)?,
+            counts: serde_json::to_string(counts).map_err(not_json)?,
+            is_partial,
+        })
+    }
+
+    /// Of everything that a write names.
+    pub(super) fn of_wanted(wanted: &Wanted<'_>, is_partial: bool) -> Result<Self, StoreError> {
+        let mut counts = BTreeMap::new();
+        let mut keys: Vec<(&EntityKey, bool)> = Vec::with_capacity(wanted.len());
+        for (key, entity) in wanted {
+            *counts.entry(parts(key).0.to_owned()).or_default() += 1;
+            keys.push((key, entity.is_none()));
+        }
+        keys.sort_by_key(|(key, _)| rank(key));
+        Self::of(keys, &counts, is_partial)
+    }
+}
+
+/// Kind, resource type and id, as the change log has them.
+pub(super) fn parts(key: &EntityKey) -> (&'static str, &str, &str) {
+    match key {
+        EntityKey::Account => ("account", "", ""),
+        EntityKey::Team(id) => ("team", "", id.as_str()),
+        EntityKey::PermissionSet(id) => ("permission_set", "", id.as_str()),
+        EntityKey::User(id) => ("user", "", id.as_str()),
+        EntityKey::AccessGroup(id) => ("access_group", "", id.as_str()),
+        EntityKey::Segment(id) => ("segment", "", id.as_str()),
+        EntityKey::AccessRequest(id) => ("access_request", "", id.as_str()),
+        EntityKey::Resource(key) => ("resource", key.resource_type.as_str(), key.id.as_str()),
+    }
+}
+
+fn rank(key: &EntityKey) -> usize {
+    let (kind, ..) = parts(key);
+    KINDS
+        .iter()
+        .position(|known| *known == kind)
+        .unwrap_or(KINDS.len())
+}
+
+/// The columns of a record, as a database answers them.
+pub(super) struct AuditColumns<'a> {
+    pub(super) ordinal: i64,
+    pub(super) revision: i64,
+    pub(super) effect: &'a str,
+    pub(super) at: i64,
+    pub(super) caller: Option<String>,
+    pub(super) actor: Option<String>,
+    pub(super) method: Option<String>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) request_id: Option<String>,
+    pub(super) entities: &'a str,
+    pub(super) counts: &'a str,
+    pub(super) is_partial: bool,
+}
+
+impl AuditColumns<'_> {
+    pub(super) fn record(self) -> Result<AuditRecord, StoreError> {
+        let row = self.ordinal.to_string();
+        let wrong =
+            |column, problem: &str| inconsistent("audit_record", column, row.clone(), problem);
+        let number = |column, value| u64::try_from(value).map_err(|_| wrong(column, "negative"));
+        let stored: Vec<StoredEntity> = serde_json::from_str(self.entities)
+            .map_err(|error| wrong("entities", &error.to_string()))?;
+        let entities: Vec<AuditedEntity> = stored
+            .iter()
+            .filter_map(|stored| {
+                Some(AuditedEntity {
+                    // An id that a plain SQL writer stored in no valid text names nothing.
+                    key: entity_key(&stored.k, &stored.t, &stored.i).ok()?,
+                    is_deleted: stored.d,
+                })
+            })
+            .collect();
+        Ok(AuditRecord {
+            ordinal: number("ordinal", self.ordinal)?,
+            revision: number("revision", self.revision)?,
+            effect: AuditEffect::ALL
+                .into_iter()
+                .find(|effect| effect.as_str() == self.effect)
+                .ok_or_else(|| wrong("effect", "not one"))?,
+            at: Timestamp::from_unix_micros(self.at).ok_or_else(|| wrong("at", "no time"))?,
+            caller: self.caller,
+            actor: self.actor,
+            method: self.method,
+            idempotency_key: self.idempotency_key,
+            request_id: self.request_id,
+            is_partial: self.is_partial || entities.len() < stored.len(),
+            entities,
+            counts: serde_json::from_str(self.counts)
+                .map_err(|error| wrong("counts", &error.to_string()))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_from_outside_is_kept_short_and_in_one_line() {
+        let author = Author::named("token:a\nb\0", "ApplyChanges");
+        assert_eq!(author.caller(), Some("token:a\u{fffd}b\u{fffd}"));
+        let long = Author::named(&"ü".repeat(1_000), "ApplyChanges");
+        assert_eq!(long.caller().map(str::len), Some(NAME_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_record_names_rare_kinds_first_and_counts_all() {
+        let id = |text: &str| Id::parse(text).unwrap();
+        let resource = |text: &str| {
+            EntityKey::Resource(crate::authz::model::ResourceKey {
+                resource_type: id("contact"),
+                id: id(text),
+            })
+        };
+        let mut wanted = Wanted::new();
+        for number in 0..100 {
+            wanted.insert(resource(&number.to_string()), None);
+        }
+        wanted.insert(EntityKey::Segment(id("s")), None);
+        let told = Told::of_wanted(&wanted, false).unwrap();
+        let entities: Vec<StoredEntity> = serde_json::from_str(&told.entities).unwrap();
+        assert_eq!(entities.len(), ENTITIES_MAX);
+        assert_eq!((entities[0].k.as_str(), entities[0].d), ("segment", true));
+        assert_eq!(told.counts, r#"{"resource":100,"segment":1}"#);
+    }
+}
