@@ -7,11 +7,12 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "ambit/v1/consistency.proto",
     "ambit/v1/model.proto",
     "ambit/v1/change.proto",
     "ambit/v1/import.proto",
+    "ambit/v1/audit.proto",
     "ambit/v1/decision.proto",
     "ambit/v1/access_request.proto",
     "ambit/v1/directory.proto",

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 pub mod answer;
 pub mod apply;
+pub mod audit;
 pub mod author;
 pub mod batch_check;
 pub mod bench;
@@ -92,6 +93,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Ask for what is denied, and answer what others ask for
     Request(request::Arguments),
+    /// List who changed an account, and what
+    Audit(audit::Arguments),
     /// Make, list and revoke the tokens that callers present
     Token(token::Arguments),
     /// Bring the database to the schema of this version
@@ -164,6 +167,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Who(arguments) => block_on(who::run(arguments, output)),
         Command::Explain(arguments) => block_on(explain::run(arguments, output)),
         Command::Request(arguments) => block_on(request::run(arguments, output)),
+        Command::Audit(arguments) => block_on(audit::run(arguments, output)),
         Command::Token(arguments) => block_on(token::run(arguments, output)),
         Command::Migrate(arguments) => block_on(migrate::run(&arguments, output)),
         Command::Doctor(arguments) => block_on(doctor::run(&arguments, output)),

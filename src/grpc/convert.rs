@@ -13,6 +13,7 @@ use crate::authz::explain::{Explanation, PathElement};
 use crate::authz::model::{Id, Level, Principal, Timestamp};
 
 mod access_request;
+mod audit;
 mod change;
 mod change_to_wire;
 mod changes_of_entity;
@@ -23,6 +24,9 @@ pub use access_request::{
     access_request_to_wire, notification_state_from_wire, notification_to_wire,
     request_check_to_wire, request_event_to_wire, request_state_from_wire, request_state_to_wire,
     resolution_from_wire, resolution_to_wire, suggestion_to_wire,
+};
+pub use audit::{
+    audit_kind_from_wire, audit_order_from_wire, audit_record_to_wire, entity_key_from_wire,
 };
 pub use change::{change_from_wire, level};
 pub use change_to_wire::change_to_wire;

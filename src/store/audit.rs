@@ -14,7 +14,7 @@ use super::StoreError;
 use super::change_keys::entity_key;
 use super::difference::Wanted;
 use super::rows::{inconsistent, not_json};
-use crate::authz::model::{EntityKey, Id, Timestamp};
+use crate::authz::model::{EntityKey, Id, Timestamp, worded};
 
 /// Entities that a record names at most; it counts all of them.
 pub const ENTITIES_MAX: usize = 50;
@@ -26,7 +26,7 @@ pub const SCANNED_MAX: u32 = 10_000;
 pub const AGE_LEAST_S: u64 = 86_400;
 
 /// Longest name of a caller, and id of a request, that is kept, in bytes.
-const NAME_BYTES_MAX: usize = 256;
+pub const CALLER_BYTES_MAX: usize = 256;
 
 /// Who makes a write, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn shown(text: &str) -> Arc<str> {
         } else {
             character
         };
-        if kept.len() + character.len_utf8() > NAME_BYTES_MAX {
+        if kept.len() + character.len_utf8() > CALLER_BYTES_MAX {
             break;
         }
         kept.push(character);
@@ -128,17 +128,19 @@ impl AuditEffect {
     }
 }
 
-/// The kinds of entities, as the change log calls them; rare ones first, as a record lists them.
-const KINDS: [&str; 8] = [
-    "account",
-    "team",
-    "permission_set",
-    "user",
-    "access_group",
-    "segment",
-    "access_request",
-    "resource",
-];
+worded! {
+    /// The kinds of entities, as the change log calls them; rare ones first, as a record lists them.
+    AuditKind {
+        Account = "account",
+        Team = "team",
+        PermissionSet = "permission_set",
+        User = "user",
+        AccessGroup = "access_group",
+        Segment = "segment",
+        AccessRequest = "access_request",
+        Resource = "resource",
+    }
+}
 
 /// One committed change of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +177,8 @@ pub struct AuditedEntity {
 pub struct AuditFilter {
     pub caller: Option<String>,
     pub actor: Option<Id>,
+    /// Also records that changed more than they count.
+    pub kind: Option<AuditKind>,
     /// Also records that changed more of its kind than they name: they may have changed it.
     pub entity: Option<EntityKey>,
     /// At this moment or later.
@@ -293,34 +297,40 @@ impl Told {
         let mut counts = BTreeMap::new();
         let mut keys: Vec<(&EntityKey, bool)> = Vec::with_capacity(wanted.len());
         for (key, entity) in wanted {
-            *counts.entry(parts(key).0.to_owned()).or_default() += 1;
+            *counts.entry(kind(key).to_string()).or_default() += 1;
             keys.push((key, entity.is_none()));
         }
-        keys.sort_by_key(|(key, _)| rank(key));
+        keys.sort_by_key(|(key, _)| kind(key));
         Self::of(keys, &counts, is_partial)
     }
 }
 
 /// Kind, resource type and id, as the change log has them.
 pub(super) fn parts(key: &EntityKey) -> (&'static str, &str, &str) {
-    match key {
-        EntityKey::Account => ("account", "", ""),
-        EntityKey::Team(id) => ("team", "", id.as_str()),
-        EntityKey::PermissionSet(id) => ("permission_set", "", id.as_str()),
-        EntityKey::User(id) => ("user", "", id.as_str()),
-        EntityKey::AccessGroup(id) => ("access_group", "", id.as_str()),
-        EntityKey::Segment(id) => ("segment", "", id.as_str()),
-        EntityKey::AccessRequest(id) => ("access_request", "", id.as_str()),
-        EntityKey::Resource(key) => ("resource", key.resource_type.as_str(), key.id.as_str()),
-    }
+    let (resource_type, id) = match key {
+        EntityKey::Account => ("", ""),
+        EntityKey::Team(id)
+        | EntityKey::PermissionSet(id)
+        | EntityKey::User(id)
+        | EntityKey::AccessGroup(id)
+        | EntityKey::Segment(id)
+        | EntityKey::AccessRequest(id) => ("", id.as_str()),
+        EntityKey::Resource(key) => (key.resource_type.as_str(), key.id.as_str()),
+    };
+    (kind(key).as_str(), resource_type, id)
 }
 
-fn rank(key: &EntityKey) -> usize {
-    let (kind, ..) = parts(key);
-    KINDS
-        .iter()
-        .position(|known| *known == kind)
-        .unwrap_or(KINDS.len())
+fn kind(key: &EntityKey) -> AuditKind {
+    match key {
+        EntityKey::Account => AuditKind::Account,
+        EntityKey::Team(_) => AuditKind::Team,
+        EntityKey::PermissionSet(_) => AuditKind::PermissionSet,
+        EntityKey::User(_) => AuditKind::User,
+        EntityKey::AccessGroup(_) => AuditKind::AccessGroup,
+        EntityKey::Segment(_) => AuditKind::Segment,
+        EntityKey::AccessRequest(_) => AuditKind::AccessRequest,
+        EntityKey::Resource(_) => AuditKind::Resource,
+    }
 }
 
 /// The columns of a record, as a database answers them.
@@ -387,7 +397,7 @@ mod tests {
         let author = Author::named("token:a\nb\0", "ApplyChanges");
         assert_eq!(author.caller(), Some("token:a\u{fffd}b\u{fffd}"));
         let long = Author::named(&"ü".repeat(1_000), "ApplyChanges");
-        assert_eq!(long.caller().map(str::len), Some(NAME_BYTES_MAX));
+        assert_eq!(long.caller().map(str::len), Some(CALLER_BYTES_MAX));
     }
 
     #[test]

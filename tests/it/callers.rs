@@ -1,5 +1,6 @@
 //! Who calls, and what they may: credentials, roles, and accounts that are not theirs.
 
+mod audited;
 mod settings;
 mod signed;
 mod tenancy;

@@ -2,6 +2,7 @@
 //! statuses and what is printed where.
 
 mod account;
+mod auditing;
 mod measuring;
 pub mod program;
 mod reading;

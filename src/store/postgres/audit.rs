@@ -10,7 +10,8 @@ use super::session::Session;
 use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{Id, Timestamp};
 use crate::store::audit::{
-    AuditColumns, AuditFilter, AuditPage, AuditRecord, AuditStep, Author, SCANNED_MAX, parts,
+    AuditColumns, AuditFilter, AuditKind, AuditPage, AuditRecord, AuditStep, Author, SCANNED_MAX,
+    parts,
 };
 use crate::store::{IdempotencyKey, StoreError};
 
@@ -84,6 +85,7 @@ pub(super) async fn records(
                     OR entities @> jsonb_build_array(jsonb_build_object('k', $8, 't', $9::text, 'i', $10::text))
                     OR coalesce((counts ->> $8)::int8, 0) > (SELECT count(*)
                         FROM jsonb_array_elements(entities) AS e WHERE e ->> 'k' = $8))
+                AND ($12::text IS NULL OR is_partial OR counts ->> $12 IS NOT NULL)
             ORDER BY ordinal {direction} LIMIT $11",
         at = micros_of("at"),
     );
@@ -100,6 +102,7 @@ pub(super) async fn records(
         .bind(entity.map(|(_, resource_type, _)| resource_type))
         .bind(entity.map(|(.., id)| id))
         .bind(i64::from(step.limit) + 1)
+        .bind(filter.kind.map(AuditKind::as_str))
         .fetch_all(connection)
         .await
         .map_err(store_error)?;

@@ -9,7 +9,7 @@ use super::error::store_error;
 use super::read;
 use crate::authz::model::{EntityKey, Id, Timestamp};
 use crate::store::audit::{
-    AuditColumns, AuditEffect, AuditFilter, AuditPage, AuditRecord, AuditStep, Author,
+    AuditColumns, AuditEffect, AuditFilter, AuditKind, AuditPage, AuditRecord, AuditStep, Author,
     ENTITIES_MAX, SCANNED_MAX, Told, parts,
 };
 use crate::store::change_keys::entity_key;
@@ -165,6 +165,7 @@ pub(super) async fn records(
                         AND e.value ->> 't' = ?9 AND e.value ->> 'i' = ?10)
                     OR coalesce(counts ->> ?8, 0) > (SELECT count(*) FROM json_each(entities) AS e
                         WHERE e.value ->> 'k' = ?8))
+                AND (?12 IS NULL OR is_partial OR counts ->> ?12 IS NOT NULL)
             ORDER BY ordinal {direction} LIMIT ?11"
     );
     let entity = filter.entity.as_ref().map(parts);
@@ -180,6 +181,7 @@ pub(super) async fn records(
         .bind(entity.map(|(_, resource_type, _)| resource_type))
         .bind(entity.map(|(.., id)| id))
         .bind(i64::from(step.limit) + 1)
+        .bind(filter.kind.map(AuditKind::as_str))
         .fetch_all(connection)
         .await
         .map_err(store_error)?;

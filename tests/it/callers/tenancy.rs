@@ -83,7 +83,7 @@ async fn case_35_a_foreign_account_is_like_one_that_is_not_there_and_is_not_aske
         .iter()
         .filter(|method| method.names_an_account())
         .collect();
-    assert!(named.len() >= 34, "only {} methods", named.len());
+    assert!(named.len() >= 35, "only {} methods", named.len());
     let loads = scene.loads().await;
     let before = calls.count();
     let mut alike_to_all = 0;

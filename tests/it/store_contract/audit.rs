@@ -4,7 +4,8 @@ use ambit::authz::access_request::{RequestEvent, RequestEventKind, RequestState}
 use ambit::clock::{Clock as _, SystemClock};
 use ambit::store::IdempotencyKey;
 use ambit::store::audit::{
-    AuditEffect, AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditStep, AuditedEntity,
+    AuditEffect, AuditFilter, AuditKind, AuditOrder, AuditPage, AuditRecord, AuditStep,
+    AuditedEntity,
 };
 
 use super::access_requests::{closed, event, file, request};
@@ -433,6 +434,13 @@ async fn filters(store: Arc<dyn Store>) {
         ..none()
     };
     assert_eq!(found(for_anna).await, [2]);
+    let of_kind = |kind| AuditFilter {
+        kind: Some(kind),
+        ..none()
+    };
+    assert_eq!(found(of_kind(AuditKind::User)).await, [2, 3, 4]);
+    assert_eq!(found(of_kind(AuditKind::Account)).await, [1]);
+    assert_eq!(found(of_kind(AuditKind::Team)).await, [0; 0]);
     let of = |name: &str| AuditFilter {
         entity: Some(EntityKey::User(id(name))),
         ..none()
