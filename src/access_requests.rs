@@ -366,9 +366,14 @@ impl AccessRequests {
     }
 
     /// Lets a settled notification be sent once more; answers where the account stands.
-    pub async fn replay(&self, key: &DeliveryKey) -> Result<Head, AccessRequestError> {
+    pub async fn replay(
+        &self,
+        key: &DeliveryKey,
+        author: &Author,
+    ) -> Result<Head, AccessRequestError> {
         let read = self.present(&key.account).await?;
-        if !self.outbox.replay_delivery(key, self.clock.now()).await? {
+        let now = self.clock.now();
+        if !self.outbox.replay_delivery(key, now, author).await? {
             return Err(AccessRequestError::UnknownNotification {
                 request: key.request.clone(),
                 ordinal: key.ordinal,

@@ -218,6 +218,16 @@ impl Store for Measured {
         self.timed("delete_account", deleted).await
     }
 
+    async fn note_access_request(
+        &self,
+        account: &Id,
+        request: &Id,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
+        let noted = self.store.note_access_request(account, request, author);
+        self.timed("note_access_request", noted).await
+    }
+
     async fn audit_records(
         &self,
         account: &Id,
@@ -341,9 +351,14 @@ impl Outbox for Measured {
         .await
     }
 
-    async fn replay_delivery(&self, key: &DeliveryKey, now: Timestamp) -> Result<bool, StoreError> {
-        self.timed("replay_delivery", self.outbox.replay_delivery(key, now))
-            .await
+    async fn replay_delivery(
+        &self,
+        key: &DeliveryKey,
+        now: Timestamp,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
+        let replayed = self.outbox.replay_delivery(key, now, author);
+        self.timed("replay_delivery", replayed).await
     }
 
     async fn trim_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

@@ -352,6 +352,15 @@ pub trait Store: Send + Sync + 'static {
         author: &Author,
     ) -> Result<bool, StoreError>;
 
+    /// Records what was done about an access request and is stored nowhere else, e.g. a link that
+    /// was made; `false`: there is no such account.
+    async fn note_access_request(
+        &self,
+        account: &Id,
+        request: &Id,
+        author: &Author,
+    ) -> Result<bool, StoreError>;
+
     /// Records of who changed what, of an account that may be gone; looks at
     /// [`audit::SCANNED_MAX`] of them at most, so a page may hold fewer than there are.
     async fn audit_records(

@@ -1,9 +1,10 @@
 //! Links that a product asks for, to be put where its own admins read.
 
-use super::{AccessRequestError, AccessRequests};
+use super::{AccessRequestError, AccessRequests, unknown_account};
 use crate::authz::access_request::may_resolve;
 use crate::authz::model::{Id, Timestamp};
 use crate::links::Links;
+use crate::store::audit::Author;
 
 /// A link for one approver.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,6 +25,7 @@ impl AccessRequests {
         account: &Id,
         id: &Id,
         approver: &Id,
+        author: &Author,
     ) -> Result<RequestLink, AccessRequestError> {
         let read = self.present(account).await?;
         let request = self.request(account, id).await?;
@@ -37,6 +39,10 @@ impl AccessRequests {
         let random = self.randomness.bytes()?;
         let url = links.make(account, id, &request.user, approver, random, now);
         let expires_at = links.expiry(now);
+        // Recorded before anybody has it.
+        if !self.store.note_access_request(account, id, author).await? {
+            return Err(unknown_account(account));
+        }
         // Whom it is for, and not the link.
         tracing::info!(
             target: AUDIT,

@@ -329,11 +329,16 @@ impl AccessRequestHandlers {
         &self,
         admission: &Admission,
         request: &wire::CreateRequestLinkRequest,
+        author: Author,
     ) -> Result<wire::CreateRequestLinkResponse, Failure> {
         let account = admission.account(&request.account_id)?;
         let id = convert::id(&request.access_request_id, "access_request_id")?;
         let approver = convert::id(&request.approver_user_id, "approver_user_id")?;
-        let link = self.requests.link(&account, &id, &approver).await?;
+        let author = author.for_actor(Some(approver.clone()));
+        let link = self
+            .requests
+            .link(&account, &id, &approver, &author)
+            .await?;
         Ok(wire::CreateRequestLinkResponse {
             url: link.url,
             expires_at: Some(convert::timestamp_to_wire(link.expires_at)),
@@ -576,9 +581,14 @@ impl wire::access_request_service_server::AccessRequestService for AccessRequest
         &self,
         request: Request<wire::CreateRequestLinkRequest>,
     ) -> Result<Response<wire::CreateRequestLinkResponse>, Status> {
+        let author = author(&request, "CreateRequestLink");
         Ok(Response::new(
-            self.link(&Admission::of(request.extensions())?, request.get_ref())
-                .await?,
+            self.link(
+                &Admission::of(request.extensions())?,
+                request.get_ref(),
+                author,
+            )
+            .await?,
         ))
     }
 
@@ -606,9 +616,14 @@ impl wire::access_request_service_server::AccessRequestService for AccessRequest
         &self,
         request: Request<wire::ReplayNotificationRequest>,
     ) -> Result<Response<wire::ReplayNotificationResponse>, Status> {
+        let author = author(&request, "ReplayNotification");
         Ok(Response::new(
-            self.replay(&Admission::of(request.extensions())?, request.into_inner())
-                .await?,
+            self.replay(
+                &Admission::of(request.extensions())?,
+                request.into_inner(),
+                &author,
+            )
+            .await?,
         ))
     }
 }

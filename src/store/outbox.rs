@@ -10,6 +10,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::StoreError;
+use super::audit::Author;
 use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{Id, Timestamp, worded};
 
@@ -150,7 +151,12 @@ pub trait Outbox: Send + Sync + 'static {
     ) -> Result<Vec<Delivery>, StoreError>;
 
     /// Lets a delivery that is settled be attempted anew; `false`: it is pending, or not there.
-    async fn replay_delivery(&self, key: &DeliveryKey, now: Timestamp) -> Result<bool, StoreError>;
+    async fn replay_delivery(
+        &self,
+        key: &DeliveryKey,
+        now: Timestamp,
+        author: &Author,
+    ) -> Result<bool, StoreError>;
 
     /// Forgets at most `limit` deliveries that were settled before a moment; answers how many.
     async fn trim_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;

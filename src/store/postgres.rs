@@ -351,6 +351,19 @@ impl Store for PostgresStore {
             .map_err(|error| self.rules.told(error))
     }
 
+    #[tracing::instrument(name = "store.note_access_request", level = "debug", skip_all)]
+    async fn note_access_request(
+        &self,
+        account: &Id,
+        request: &Id,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
+        let mut lease = self.pools.writes.lease(Mode::Write).await?;
+        let noted = audit::note_one(lease.connection()?, account, request, author);
+        let noted = bounded(SMALL, noted).await;
+        lease.settle(noted).await
+    }
+
     #[tracing::instrument(name = "store.audit_records", level = "debug", skip_all)]
     async fn audit_records(
         &self,

@@ -268,6 +268,24 @@ impl Store for SqliteStore {
         apply::delete_account(&self.writer, account, expected, author).await
     }
 
+    #[tracing::instrument(name = "store.note_access_request", level = "debug", skip_all)]
+    async fn note_access_request(
+        &self,
+        account: &Id,
+        request: &Id,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
+        self.file.verify()?;
+        let mut transaction = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(store_error)?;
+        let noted = audit::note_one(&mut transaction, account, request, author).await?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(noted)
+    }
+
     #[tracing::instrument(name = "store.audit_records", level = "debug", skip_all)]
     async fn audit_records(
         &self,

@@ -8,6 +8,7 @@ use crate::grpc::directory::{page_size, up_to_page_bytes};
 use crate::grpc::page_token::{self, Binding};
 use crate::grpc::status::Failure;
 use crate::grpc::wire;
+use crate::store::audit::Author;
 use crate::store::outbox::{Delivery, DeliveryKey};
 
 /// Longest destination: a word and an id.
@@ -59,6 +60,7 @@ impl AccessRequestHandlers {
         &self,
         admission: &Admission,
         request: wire::ReplayNotificationRequest,
+        author: &Author,
     ) -> Result<wire::ReplayNotificationResponse, Failure> {
         let account = admission.account(&request.account_id)?;
         let destination = request.destination;
@@ -77,7 +79,7 @@ impl AccessRequestHandlers {
             ordinal: request.event_ordinal,
             destination,
         };
-        let head = self.requests.replay(&key).await?;
+        let head = self.requests.replay(&key, author).await?;
         Ok(wire::ReplayNotificationResponse {
             revision: self.reading.revision(&account, head),
         })

@@ -109,11 +109,12 @@ async fn note_events(connection: &mut Session, write: &Write<'_>) -> Result<(), 
     if write.events.is_empty() {
         return Ok(());
     }
-    bounded(SMALL, note(connection, write.account, write.events)).await
+    let requests = write.events.iter().map(|event| &event.request);
+    bounded(SMALL, note(connection, write.account, requests)).await
 }
 
 /// Waits for our own other writers of the account, and says who writes from here on.
-async fn queue_up(
+pub(super) async fn queue_up(
     connection: &mut Session,
     account: &Id,
     announced: &str,

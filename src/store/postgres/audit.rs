@@ -4,10 +4,11 @@
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::apply::queue_up;
 use super::error::store_error;
+use super::read;
 use super::requests::micros_of;
 use super::session::Session;
-use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{Id, Timestamp};
 use crate::store::audit::{
     AuditColumns, AuditFilter, AuditKind, AuditPage, AuditRecord, AuditStep, Author, SCANNED_MAX,
@@ -32,13 +33,13 @@ pub(super) fn announced(
     .to_string()
 }
 
-/// Records events that come without a revision.
+/// Records what was done about access requests and came without a revision.
 pub(super) async fn note(
     connection: &mut Session,
     account: &Id,
-    events: &[RequestEvent],
+    requests: impl Iterator<Item = &Id>,
 ) -> Result<(), StoreError> {
-    let mut requests: Vec<&str> = events.iter().map(|event| event.request.as_str()).collect();
+    let mut requests: Vec<&str> = requests.map(Id::as_str).collect();
     requests.sort_unstable();
     requests.dedup();
     sqlx::query("SELECT ambit.audit_events($1, $2)")
@@ -48,6 +49,19 @@ pub(super) async fn note(
         .await
         .map_err(store_error)?;
     Ok(())
+}
+
+/// The same of one request, in a transaction of its own; `false`: there is no such account.
+pub(super) async fn note_one(
+    connection: &mut Session,
+    account: &Id,
+    request: &Id,
+    author: &Author,
+) -> Result<bool, StoreError> {
+    queue_up(connection, account, &announced(account, author, None)).await?;
+    note(connection, account, std::iter::once(request)).await?;
+    // The note locks the head where there is one, and is none where there is not.
+    Ok(read::head(connection, account).await?.is_some())
 }
 
 pub(super) async fn records(

@@ -6,6 +6,8 @@
 use std::sync::LazyLock;
 
 use super::PostgresStore;
+use super::apply::queue_up;
+use super::audit::{announced, note};
 use super::connect::{LARGE, Mode, bounded};
 use super::error::store_error;
 use super::requests::{gathered_event, gathered_row, micros_of};
@@ -14,6 +16,7 @@ use super::statements::time_of;
 use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{Id, Timestamp};
 use crate::store::StoreError;
+use crate::store::audit::Author;
 use crate::store::outbox::{
     ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Lane, Outbox,
 };
@@ -103,9 +106,14 @@ impl Outbox for PostgresStore {
     }
 
     #[tracing::instrument(name = "store.replay_delivery", level = "debug", skip_all)]
-    async fn replay_delivery(&self, key: &DeliveryKey, now: Timestamp) -> Result<bool, StoreError> {
+    async fn replay_delivery(
+        &self,
+        key: &DeliveryKey,
+        now: Timestamp,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
         let mut lease = self.pools.writes.lease(Mode::Write).await?;
-        let replayed = bounded(LARGE, replay(lease.connection()?, key, now)).await;
+        let replayed = bounded(LARGE, replay(lease.connection()?, key, now, author)).await;
         lease.settle(replayed).await
     }
 
@@ -367,7 +375,11 @@ async fn replay(
     connection: &mut Session,
     key: &DeliveryKey,
     now: Timestamp,
+    author: &Author,
 ) -> Result<bool, StoreError> {
+    // Where a deletion of the account waits for the delivery, this must not wait for the account.
+    let announced = announced(&key.account, author, None);
+    queue_up(connection, &key.account, &announced).await?;
     let sql = format!(
         "UPDATE ambit.access_request_delivery SET state = 'pending', attempts = 0,
             next_attempt_at = {}, settled_at = NULL
@@ -381,10 +393,14 @@ async fn replay(
         .bind(i64::from(key.ordinal))
         .bind(&key.destination)
         .bind(now.unix_micros())
-        .execute(connection)
+        .execute(&mut *connection)
         .await
         .map_err(store_error)?;
-    Ok(replayed.rows_affected() == 1)
+    let is_replayed = replayed.rows_affected() == 1;
+    if is_replayed {
+        note(connection, &key.account, std::iter::once(&key.request)).await?;
+    }
+    Ok(is_replayed)
 }
 
 async fn trim(connection: &mut Session, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

@@ -76,9 +76,7 @@ async fn write_in(connection: &mut SqliteConnection, write: Write<'_>) -> Result
     let head = match stored {
         Some(head) if difference.is_empty() => {
             record(connection, &write).await?;
-            if !write.events.is_empty() {
-                note(connection, &write, head).await?;
-            }
+            note_events(connection, &write, head).await?;
             head
         }
         _ => {
@@ -133,27 +131,22 @@ async fn audit_revision(
 }
 
 /// Writes the record of events that come without a revision.
-async fn note(
+async fn note_events(
     connection: &mut SqliteConnection,
     write: &Write<'_>,
     head: Head,
 ) -> Result<(), StoreError> {
-    let requests = write
-        .events
-        .iter()
-        .map(|event| (EntityKey::AccessRequest(event.request.clone()), false));
-    let requests = BTreeMap::from_iter(requests);
-    let count = u64::try_from(requests.len()).unwrap_or(u64::MAX);
-    let counts = BTreeMap::from([("access_request".to_owned(), count)]);
-    let first = requests.iter().map(|(key, is_deleted)| (key, *is_deleted));
-    let told = Told::of(first, &counts, false)?;
+    if write.events.is_empty() {
+        return Ok(());
+    }
     let made = Made {
         account: write.account,
         revision: head.revision,
         effect: AuditEffect::Noted,
         idempotency: write.idempotency,
     };
-    audit::record(connection, write.author, made, &told).await
+    let requests = write.events.iter().map(|event| &event.request);
+    audit::note(connection, write.author, made, requests).await
 }
 
 /// The entities as they are stored, with attributes where these are written.

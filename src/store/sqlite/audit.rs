@@ -1,6 +1,6 @@
 //! The audit: a record of each write in its own transaction, read in steps, trimmed by age.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, SqliteConnection};
@@ -76,6 +76,40 @@ pub(super) async fn record(
         .await
         .map_err(store_error)?;
     Ok(())
+}
+
+/// Records what was done about access requests and changed nothing of the account.
+pub(super) async fn note<'a>(
+    connection: &mut SqliteConnection,
+    author: &Author,
+    made: Made<'_>,
+    requests: impl Iterator<Item = &'a Id>,
+) -> Result<(), StoreError> {
+    let requests: BTreeSet<EntityKey> = requests.cloned().map(EntityKey::AccessRequest).collect();
+    let count = u64::try_from(requests.len()).unwrap_or(u64::MAX);
+    let counts = BTreeMap::from([(AuditKind::AccessRequest.to_string(), count)]);
+    let told = Told::of(requests.iter().map(|key| (key, false)), &counts, false)?;
+    record(connection, author, made, &told).await
+}
+
+/// The same of one request; `false`: there is no such account.
+pub(super) async fn note_one(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    request: &Id,
+    author: &Author,
+) -> Result<bool, StoreError> {
+    let Some(head) = read::head(&mut *connection, account).await? else {
+        return Ok(false);
+    };
+    let made = Made {
+        account,
+        revision: head.revision,
+        effect: AuditEffect::Noted,
+        idempotency: None,
+    };
+    note(connection, author, made, std::iter::once(request)).await?;
+    Ok(true)
 }
 
 /// What a revision changed, what a deletion took along included, out of the change log.

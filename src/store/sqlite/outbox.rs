@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqlitePool;
 
 use super::SqliteStore;
+use super::audit;
 use super::error::store_error;
 use super::requests::{gathered_event, gathered_row, json_of};
 use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{Id, Timestamp};
 use crate::store::StoreError;
+use crate::store::audit::Author;
 use crate::store::outbox::{
     ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Lane, Outbox,
 };
@@ -88,9 +90,14 @@ impl Outbox for SqliteStore {
     }
 
     #[tracing::instrument(name = "store.replay_delivery", level = "debug", skip_all)]
-    async fn replay_delivery(&self, key: &DeliveryKey, now: Timestamp) -> Result<bool, StoreError> {
+    async fn replay_delivery(
+        &self,
+        key: &DeliveryKey,
+        now: Timestamp,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
         self.file.verify()?;
-        replay(&self.writer, key, now).await
+        replay(&self.writer, key, now, author).await
     }
 
     #[tracing::instrument(name = "store.trim_deliveries", level = "debug", skip_all)]
@@ -375,7 +382,12 @@ async fn replay(
     writer: &SqlitePool,
     key: &DeliveryKey,
     now: Timestamp,
+    author: &Author,
 ) -> Result<bool, StoreError> {
+    let mut transaction = writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(store_error)?;
     let replayed = sqlx::query(
         "UPDATE access_request_delivery SET state = 'pending', attempts = 0,
             next_attempt_at = ?5, settled_at = NULL
@@ -387,10 +399,15 @@ async fn replay(
     .bind(key.ordinal)
     .bind(&key.destination)
     .bind(now.unix_micros())
-    .execute(writer)
+    .execute(&mut *transaction)
     .await
     .map_err(store_error)?;
-    Ok(replayed.rows_affected() == 1)
+    let is_replayed = replayed.rows_affected() == 1;
+    if is_replayed {
+        audit::note_one(&mut transaction, &key.account, &key.request, author).await?;
+    }
+    transaction.commit().await.map_err(store_error)?;
+    Ok(is_replayed)
 }
 
 async fn trim(writer: &SqlitePool, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

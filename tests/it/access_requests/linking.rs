@@ -1,7 +1,9 @@
 //! `CreateRequestLink`: a link for who may resolve the request now, and for nobody else.
 
+use ambit::authz::model::{EntityKey, Id};
 use ambit::grpc::status::Reason;
 use ambit::grpc::wire;
+use ambit::store::audit::AuditEffect;
 use tonic::Status;
 
 use super::scene::{ACME, Scene, approval, object_grant, view};
@@ -9,6 +11,7 @@ use crate::cli::{Home, Server};
 use crate::console::Browser;
 use crate::grpc::reason;
 use crate::grpc::server::TestServer;
+use crate::store_contract::audit::records;
 
 async fn link(
     server: &TestServer,
@@ -37,6 +40,24 @@ async fn s1_5_a_link_opens_the_page_of_its_approver_until_it_expires_or_is_used(
         "http://{}/accounts/acme/users/u/permissions?request={id}&token=",
         server.http
     );
+    // Each is recorded, whom it is for and not what it opens; a refused one is not.
+    assert_eq!(reason(link(&server, &id, "u").await), Reason::SelfApproval);
+    let noted: Vec<_> = records(&*scene.store().await)
+        .await
+        .into_iter()
+        .filter(|record| record.method.as_deref() == Some("CreateRequestLink"))
+        .collect();
+    let approvers: Vec<_> = noted
+        .iter()
+        .map(|record| (record.effect, record.actor.as_deref()))
+        .collect();
+    let noted_for = |approver| (AuditEffect::Noted, Some(approver));
+    assert_eq!(
+        approvers,
+        [noted_for("sa"), noted_for("sa"), noted_for("boss")]
+    );
+    let named = EntityKey::AccessRequest(Id::parse(&id).unwrap());
+    assert!(noted.iter().all(|record| record.entities[0].key == named));
     let urls = [&first.url, &second.url, &of_boss.url];
     assert!(urls.iter().all(|url| url.starts_with(&page)), "{urls:?}");
     assert!(first.url != second.url && second.url != of_boss.url);

@@ -8,6 +8,7 @@ use ambit::authz::model::Timestamp;
 use ambit::clock::ManualClock;
 use ambit::grpc::convert::timestamp_to_wire;
 use ambit::grpc::wire;
+use ambit::store::Store;
 use tonic::Status;
 use wire::resolution::Kind;
 
@@ -48,6 +49,11 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// Beside the server.
+    pub async fn store(&self) -> Arc<dyn Store> {
+        self.database.open().await
+    }
+
     pub fn new() -> Self {
         Self {
             clock: Arc::new(ManualClock::at(Timestamp::parse(START).unwrap())),

@@ -267,6 +267,16 @@ impl Store for HeldStore {
         self.store().delete_account(account, expected, author).await
     }
 
+    async fn note_access_request(
+        &self,
+        account: &Id,
+        request: &Id,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
+        let store = self.store();
+        store.note_access_request(account, request, author).await
+    }
+
     async fn audit_records(
         &self,
         account: &Id,

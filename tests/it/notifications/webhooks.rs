@@ -214,7 +214,9 @@ async fn what_is_given_up_is_listed_and_can_be_replayed() {
     receiver.answer(Answer::Status(200));
     let key: DeliveryKey = dead.key;
     let now = world.clock.now();
-    assert!(world.outbox.replay_delivery(&key, now).await.unwrap());
+    let author = Author::anyone("ReplayNotification");
+    let replayed = world.outbox.replay_delivery(&key, now, &author).await;
+    assert!(replayed.unwrap());
     world.until(DeliveryState::Delivered, 1).await;
     let [first, second]: [Received; 2] = receiver.received().try_into().unwrap();
     assert_eq!(first.header("webhook-id"), second.header("webhook-id"));

@@ -4,6 +4,7 @@ use super::access_requests::{FILED, closed, event, file, request, write};
 use super::snapshots::given_up_after;
 use super::*;
 use ambit::authz::access_request::*;
+use ambit::store::audit::AuditEffect;
 use ambit::store::outbox::*;
 
 pub(super) fn clauses() -> Vec<Clause> {
@@ -387,7 +388,13 @@ async fn replayed(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
     fan(&*outbox, "r1", 0, &to(["webhook:a", "webhook:b"])).await;
     let claimed = claim(&*outbox, 0, 30).await;
     let pending_key = &claimed[0].delivery.key;
-    assert!(!outbox.replay_delivery(pending_key, at(1)).await.unwrap());
+    let author = Author::named("token:crm", "ReplayNotification");
+    let replay = async |key: &DeliveryKey, now| {
+        let replayed = outbox.replay_delivery(key, now, &author).await;
+        replayed.unwrap()
+    };
+    let before = super::audit::records(&*store).await;
+    assert!(!replay(pending_key, at(1)).await);
     for claimed in &claimed {
         let outcome = match claimed.delivery.key.destination.as_str() {
             "webhook:a" => DeliveryOutcome::Delivered,
@@ -408,8 +415,8 @@ async fn replayed(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
     assert_eq!(all(&*outbox, Some(DeliveryState::Delivered)).await.len(), 1);
     assert_eq!(all(&*outbox, Some(DeliveryState::Pending)).await, []);
     for delivery in all(&*outbox, None).await {
-        assert!(outbox.replay_delivery(&delivery.key, at(50)).await.unwrap());
-        assert!(!outbox.replay_delivery(&delivery.key, at(50)).await.unwrap());
+        assert!(replay(&delivery.key, at(50)).await);
+        assert!(!replay(&delivery.key, at(50)).await);
     }
     assert_eq!(claim(&*outbox, 49, 80).await, []);
     let again = claim(&*outbox, 50, 80).await;
@@ -419,7 +426,14 @@ async fn replayed(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
         destination: "webhook:c".to_owned(),
         ..again[0].delivery.key.clone()
     };
-    assert!(!outbox.replay_delivery(&unknown, at(50)).await.unwrap());
+    assert!(!replay(&unknown, at(50)).await);
+    // Each of the two that were made is recorded, and none that was not.
+    let after = super::audit::records(&*store).await;
+    let told: Vec<_> = after[before.len()..]
+        .iter()
+        .map(|record| (record.effect, record.caller.as_deref()))
+        .collect();
+    assert_eq!(told, [(AuditEffect::Noted, Some("token:crm")); 2]);
 }
 
 async fn paged(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
