@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use ambit::authz::model::EntityKey;
 use ambit::clock::{Clock as _, SystemClock};
 use ambit::grpc::wire;
 use ambit::grpc::wire::catalog_ref::Catalog;
@@ -25,6 +26,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus}
 
 use crate::database::Database;
 use crate::directory::{Replica, contact, fresh_graph, id};
+use crate::store_contract::audit::{assert_one_each, records};
 
 /// Longer than anything here takes, so that a hang fails rather than holds up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -266,6 +268,22 @@ async fn case_1_kill_9_in_the_middle_of_writes_loses_nothing_acknowledged_and_le
         let nonce = store.nonce_at(&id(ACCOUNT), revision).await.unwrap();
         assert!(nonce.is_some(), "revision {revision} is in the log");
     }
+    // Each has its record in the audit (case 40), and no record is of a write that is not there.
+    let recorded = records(&*store).await;
+    assert_one_each(&recorded, head.revision);
+    let mut named: Vec<String> = Vec::new();
+    for record in &recorded {
+        assert_eq!(record.method.as_deref(), Some("ApplyChanges"));
+        for entity in &record.entities {
+            if let EntityKey::User(user) = &entity.key {
+                named.push(user.to_string());
+            }
+        }
+    }
+    named.sort();
+    let mut users: Vec<String> = graph.users().map(|user| user.id.to_string()).collect();
+    users.sort();
+    assert_eq!(named, users);
     let known = u64::try_from(acknowledged.len()).unwrap();
     assert!((known..=known + u64::try_from(unanswered).unwrap()).contains(&whole));
 }
