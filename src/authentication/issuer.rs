@@ -394,3 +394,6 @@ fn library(algorithm: JwtAlgorithm) -> Algorithm {
         JwtAlgorithm::EdDsa => Algorithm::EdDSA,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,7 @@ async fn postgres_holds_the_contract() {
         let store = Arc::new(store);
         Fresh {
             outbox: store.clone(),
+            tokens: store.clone(),
             store,
             kept: Box::new(database),
         }

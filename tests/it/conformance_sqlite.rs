@@ -20,6 +20,7 @@ async fn the_embedded_store_holds_the_contract() {
         let store = Arc::new(store);
         Fresh {
             outbox: store.clone(),
+            tokens: store.clone(),
             store,
             kept: Box::new(directory),
         }

@@ -10,6 +10,7 @@ mod revisions;
 mod round_trip;
 mod rules;
 mod snapshots;
+mod tokens;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,16 +21,18 @@ use std::sync::Arc;
 use ambit::authz::model::*;
 use ambit::store::audit::Author;
 use ambit::store::outbox::Outbox;
+use ambit::store::tokens::TokenStore;
 use ambit::store::{Head, Store, StoreError, Write};
 
 /// An empty store, and whatever must live as long as it.
 pub struct Fresh {
     pub store: Arc<dyn Store>,
     pub outbox: Arc<dyn Outbox>,
+    pub tokens: Arc<dyn TokenStore>,
     pub kept: Box<dyn Any + Send>,
 }
 
-type Test = dyn Fn(Arc<dyn Store>, Arc<dyn Outbox>) -> Pin<Box<dyn Future<Output = ()>>>;
+type Test = dyn Fn(&Fresh) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// A test of one empty store.
 pub struct Clause {
@@ -44,7 +47,7 @@ where
 {
     Clause {
         name,
-        run: Box::new(move |store, _outbox| Box::pin(test(store))),
+        run: Box::new(move |fresh| Box::pin(test(fresh.store.clone()))),
     }
 }
 
@@ -56,7 +59,19 @@ where
 {
     Clause {
         name,
-        run: Box::new(move |store, outbox| Box::pin(test(store, outbox))),
+        run: Box::new(move |fresh| Box::pin(test(fresh.store.clone(), fresh.outbox.clone()))),
+    }
+}
+
+/// One that is about the tokens of callers.
+fn token_clause<Run, Running>(name: &'static str, test: Run) -> Clause
+where
+    Run: Fn(Arc<dyn TokenStore>, Arc<dyn Store>) -> Running + 'static,
+    Running: Future<Output = ()> + 'static,
+{
+    Clause {
+        name,
+        run: Box::new(move |fresh| Box::pin(test(fresh.tokens.clone(), fresh.store.clone()))),
     }
 }
 
@@ -76,16 +91,12 @@ where
         access_requests::clauses(),
         outbox::clauses(),
         audit::clauses(),
+        tokens::clauses(),
     ];
     for clause in clauses.into_iter().flatten() {
-        let Fresh {
-            store,
-            outbox,
-            kept,
-        } = make_store().await;
+        let fresh = make_store().await;
         println!("store contract: {}", clause.name);
-        (clause.run)(store, outbox).await;
-        drop(kept);
+        (clause.run)(&fresh).await;
     }
 }
 

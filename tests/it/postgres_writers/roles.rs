@@ -131,6 +131,48 @@ async fn a_server_writes_data_trims_and_remembers() {
     denies(&mut server, &guarded).await;
 }
 
+/// Servers read the tokens of callers, their owner makes and revokes them, and nobody else sees so
+/// much as a hash: a server that is broken into lets nobody in.
+#[tokio::test]
+async fn tokens_of_callers_are_made_by_the_owner_and_read_by_servers_alone() {
+    const MADE: &str = "INSERT INTO ambit.caller_token
+        (token_id, secret_hash, name, roles, accounts, created_at)
+        VALUES ('0123456789abcdef', sha256('t'), 'crm', '[\"check\"]', NULL, now())";
+    const CHANGED: &[&str] = &[
+        MADE,
+        "UPDATE ambit.caller_token SET revoked_at = now()",
+        "UPDATE ambit.caller_token SET roles = '[\"admin\"]'",
+        "DELETE FROM ambit.caller_token",
+        "TRUNCATE ambit.caller_token",
+        "UPDATE ambit.caller_token_version SET version = gen_random_uuid()",
+    ];
+    const READ: &[&str] = &[
+        "TABLE ambit.caller_token",
+        "SELECT secret_hash FROM ambit.caller_token",
+        "SELECT count(*) FROM ambit.caller_token",
+        "TABLE ambit.caller_token_version",
+    ];
+    let beside = beside().await;
+    // The control: the owner may, and a server's statements are those of the store.
+    let mut owner = beside.another().await;
+    allows(&mut owner, CHANGED).await;
+    run(&mut owner, MADE).await.unwrap();
+    let mut server = as_role(&beside, "ambit_server").await;
+    allows(&mut server, READ).await;
+    denies(&mut server, CHANGED).await;
+    for role in ["ambit_writer", "ambit_reader"] {
+        let mut other = as_role(&beside, role).await;
+        denies(&mut other, READ).await;
+        denies(&mut other, CHANGED).await;
+    }
+    let revoked: i64 = scalar(
+        &mut owner,
+        "SELECT count(*) FROM ambit.caller_token WHERE revoked_at IS NOT NULL",
+    )
+    .await;
+    assert_eq!(revoked, 0);
+}
+
 /// An application's own role needs no more than the tables that it writes.
 #[tokio::test]
 async fn a_writer_of_two_tables_is_logged_and_cascades() {
