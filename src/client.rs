@@ -67,6 +67,7 @@ pub use access_request::{
 };
 pub use asking::{AllowedAction, AllowedActions, Batch, ItemError};
 pub use credential::{Credential, FileToken, StaticToken};
+pub(crate) use decision::WireDecision;
 pub use decision::{Allow, Blocked, Decision, Deny, Explanation, PathElement, Permit};
 pub use endpoint::ClientBuilder;
 pub use error::{ClientError, Refusal};

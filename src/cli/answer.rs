@@ -3,7 +3,9 @@
 
 use serde::Serialize;
 
-use crate::authz::model::Timestamp;
+use crate::authz::decision::{Presentation, Requestable};
+use crate::authz::model::{Level, Timestamp};
+use crate::client::{Decision, WireDecision};
 use crate::grpc::wire;
 
 use super::connection::from_wire_time;
@@ -26,6 +28,38 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// As services read it, which fails closed: what is not plainly an allow or a deny is an error.
+    pub fn of(answer: impl Into<WireDecision>) -> Result<Self, CliError> {
+        let decision = Decision::of_wire(answer.into()).map_err(|error| {
+            CliError::refused(format!(
+                "{error}; the server may be newer than this command, update it"
+            ))
+        })?;
+        let valid_until = decision.valid_until().map(|time| time.to_string());
+        Ok(match decision {
+            Decision::Allow(allow) => Self {
+                decision: "allow",
+                reason: allow.reason,
+                level: allow.level.as_str(),
+                include_unassigned: allow.include_unassigned,
+                requestable: Requestable::None.as_str(),
+                presentation: Presentation::None.as_str(),
+                pending_access_request_id: String::new(),
+                valid_until,
+            },
+            Decision::Deny(deny) => Self {
+                decision: "deny",
+                reason: deny.reason,
+                level: Level::None.as_str(),
+                include_unassigned: false,
+                requestable: deny.requestable.as_str(),
+                presentation: deny.presentation.as_str(),
+                pending_access_request_id: deny.pending_access_request.unwrap_or_default(),
+                valid_until,
+            },
+        })
+    }
+
     pub fn is_allow(&self) -> bool {
         self.decision == "allow"
     }
@@ -68,53 +102,6 @@ impl Answer {
             words.push_str(&output.painted(Colour::Dim, &detail));
         }
         words
-    }
-}
-
-/// The fields that every kind of answer on the wire has.
-#[derive(Debug)]
-pub struct WireAnswer<'a> {
-    pub decision: i32,
-    pub reason: &'a str,
-    pub level: i32,
-    pub include_unassigned: bool,
-    pub requestable: i32,
-    pub presentation: i32,
-    pub pending_access_request_id: &'a str,
-    pub valid_until: Option<&'a prost_types::Timestamp>,
-}
-
-impl WireAnswer<'_> {
-    /// Fails closed: what is not plainly an allow or a deny is an error.
-    pub fn read(self) -> Result<Answer, CliError> {
-        let decision = match wire::Decision::try_from(self.decision) {
-            Ok(wire::Decision::Allow) => "allow",
-            Ok(wire::Decision::Deny) => "deny",
-            _ => {
-                return Err(CliError::refused(
-                    "the server answered no decision; it may be newer than this command, update it",
-                ));
-            }
-        };
-        Ok(Answer {
-            decision,
-            reason: self.reason.to_owned(),
-            level: level(self.level),
-            include_unassigned: self.include_unassigned,
-            requestable: match wire::Requestable::try_from(self.requestable) {
-                Ok(wire::Requestable::Tool) => "tool",
-                Ok(wire::Requestable::Object) => "object",
-                _ => "none",
-            },
-            presentation: match wire::Presentation::try_from(self.presentation) {
-                Ok(wire::Presentation::Lock) => "lock",
-                Ok(wire::Presentation::TooltipLink) => "tooltip_link",
-                Ok(wire::Presentation::BlockedPage) => "blocked_page",
-                _ => "none",
-            },
-            pending_access_request_id: self.pending_access_request_id.to_owned(),
-            valid_until: time(self.valid_until),
-        })
     }
 }
 

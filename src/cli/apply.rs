@@ -8,8 +8,9 @@ use crate::authz::change::Change;
 use crate::authz::document::Document;
 use crate::authz::model::{Entity, Id};
 use crate::authz::yaml::{At, Place};
+use crate::client::WrittenLine;
 
-use super::destination::{Destination, DestinationArgs, WriteError, Written, WrittenLine};
+use super::destination::{Destination, DestinationArgs, WriteError, Written};
 use super::documents::{self, DocumentFile};
 use super::error::{CliError, Exit};
 use super::output::{self, Colour, Format, FormatArgs, Output};

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::authz::model::Id;
 use crate::grpc::wire;
 
-use super::answer::{Answer, WireAnswer};
+use super::answer::Answer;
 use super::connection::{self, Link, ServerArgs};
 use super::error::{CliError, Exit};
 use super::output::{self, Format, FormatArgs, Output};
@@ -217,8 +217,8 @@ fn at_least(revision: &str) -> wire::Consistency {
     }
 }
 
-fn read_result(result: wire::BatchCheckResult) -> Result<ItemAnswer, CliError> {
-    if let Some(error) = result.error {
+fn read_result(mut result: wire::BatchCheckResult) -> Result<ItemAnswer, CliError> {
+    if let Some(error) = result.error.take() {
         return Ok(ItemAnswer::Failed {
             error: ItemError {
                 reason: error.reason,
@@ -227,17 +227,7 @@ fn read_result(result: wire::BatchCheckResult) -> Result<ItemAnswer, CliError> {
             },
         });
     }
-    let answer = WireAnswer {
-        decision: result.decision,
-        reason: &result.reason,
-        level: result.level,
-        include_unassigned: result.include_unassigned,
-        requestable: result.requestable,
-        presentation: result.presentation,
-        pending_access_request_id: &result.pending_access_request_id,
-        valid_until: result.valid_until.as_ref(),
-    };
-    Ok(ItemAnswer::Decided(answer.read()?))
+    Answer::of(result).map(ItemAnswer::Decided)
 }
 
 /// `allow  TEAM  lena contact.view bosch`, with tabs, in the order of the questions.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::authz::model::Id;
 use crate::grpc::wire;
 
-use super::answer::{Answer, WireAnswer};
+use super::answer::Answer;
 use super::connection::{self, ServerArgs};
 use super::error::{CliError, Exit};
 use super::output::{Format, FormatArgs, Output};
@@ -90,17 +90,8 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
         .await
         .map_err(|status| connection::refused(&status))?
         .into_inner();
-    let answer = WireAnswer {
-        decision: response.decision,
-        reason: &response.reason,
-        level: response.level,
-        include_unassigned: response.include_unassigned,
-        requestable: response.requestable,
-        presentation: response.presentation,
-        pending_access_request_id: &response.pending_access_request_id,
-        valid_until: response.valid_until.as_ref(),
-    }
-    .read()?;
+    let revision = response.revision.clone();
+    let answer = Answer::of(response)?;
     match arguments.format.format {
         Format::Human => {
             output.line(&answer.in_words(output))?;
@@ -110,7 +101,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
         }
         Format::Json => output.json(&CheckAnswer {
             answer: &answer,
-            revision: &response.revision,
+            revision: &revision,
         })?,
     }
     Ok(if answer.is_allow() {

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use prost::Message;
 use tokio_stream::iter;
 use tonic::Code;
 
 use crate::app::DirectStore;
 use crate::authz::change::{self, Change, ChangeLine};
 use crate::authz::model::{Entity, EntityChange, EntityKey, Id};
+use crate::client::{Write, WrittenLine};
 use crate::clock::SystemClock;
 use crate::config::{Database, DatabaseUrl};
 use crate::directory::{ApplyChanges, Directory, DirectoryError};
@@ -22,9 +22,6 @@ use crate::revision::RevisionToken;
 use super::author::author;
 use super::connection::{self, Link, ServerArgs};
 use super::error::CliError;
-
-/// Bytes of changes in one message: below the 4 MiB that a server takes, with room for the last.
-const MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// `--server`, or a database in its place.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,17 +59,6 @@ pub struct Written {
     /// Empty for a dry run on an account that is not there.
     pub revision: String,
     pub lines: Vec<WrittenLine>,
-}
-
-/// What was done to one entity.
-#[derive(Debug, serde::Serialize)]
-pub struct WrittenLine {
-    pub verb: String,
-    pub kind: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub resource_type: String,
-    pub id: String,
-    pub fields: Vec<String>,
 }
 
 /// Why an account was not written.
@@ -150,9 +136,7 @@ impl Destination {
         dry_run: bool,
     ) -> Result<Written, WriteError> {
         match self {
-            Self::Server(client) => {
-                write_server(client, account, &changes, expected, dry_run).await
-            }
+            Self::Server(client) => write_server(client, account, changes, expected, dry_run).await,
             Self::Store(store) => {
                 write_store(&store.directory, account, changes, expected, dry_run).await
             }
@@ -248,50 +232,30 @@ fn without_empty_attributes(entity: Entity) -> Entity {
 async fn write_server(
     client: &mut DirectoryServiceClient<Link>,
     account: &Id,
-    changes: &[Change],
+    changes: Vec<Change>,
     expected: Option<&str>,
     dry_run: bool,
 ) -> Result<Written, WriteError> {
-    let header = wire::ApplyChangesRequest {
-        account_id: account.to_string(),
-        idempotency_key: String::new(),
-        expected_revision: expected.unwrap_or_default().to_owned(),
-        dry_run,
-        actor_user_id: String::new(),
-        changes: Vec::new(),
-    };
+    let mut write = Write::of(account.as_str(), changes);
+    if let Some(expected) = expected {
+        write = write.expecting(expected);
+    }
+    if dry_run {
+        write = write.dry_run();
+    }
     let response = client
-        .apply_changes(iter(messages(header, changes)))
+        .apply_changes(iter(write.messages()))
         .await
         .map_err(|status| write_error(&status))?
         .into_inner();
     Ok(Written {
         revision: response.revision,
-        lines: response.summary.into_iter().map(line_from_wire).collect(),
+        lines: response
+            .summary
+            .into_iter()
+            .map(WrittenLine::of_wire)
+            .collect(),
     })
-}
-
-/// The header in the first message, the changes in messages of about [`MESSAGE_BYTES`].
-fn messages(
-    header: wire::ApplyChangesRequest,
-    changes: &[Change],
-) -> Vec<wire::ApplyChangesRequest> {
-    let mut messages = Vec::new();
-    let mut message = header;
-    let mut bytes = 0;
-    for change in changes {
-        let change = convert::change_to_wire(change);
-        bytes += change.encoded_len();
-        message.changes.push(change);
-        if bytes >= MESSAGE_BYTES {
-            messages.push(std::mem::take(&mut message));
-            bytes = 0;
-        }
-    }
-    if messages.is_empty() || !message.changes.is_empty() {
-        messages.push(message);
-    }
-    messages
 }
 
 fn write_error(status: &tonic::Status) -> WriteError {
@@ -309,27 +273,6 @@ fn write_error(status: &tonic::Status) -> WriteError {
 fn change_index(field: &str) -> Option<usize> {
     let (index, _) = field.strip_prefix("changes[")?.split_once(']')?;
     index.parse().ok()
-}
-
-fn line_from_wire(line: wire::ChangeLine) -> WrittenLine {
-    let entity = line.entity.unwrap_or_default();
-    WrittenLine {
-        verb: line.verb,
-        kind: match entity.kind() {
-            wire::EntityKind::Account => "account",
-            wire::EntityKind::Team => "team",
-            wire::EntityKind::PermissionSet => "permission_set",
-            wire::EntityKind::User => "user",
-            wire::EntityKind::AccessGroup => "access_group",
-            wire::EntityKind::Resource => "resource",
-            wire::EntityKind::Segment => "segment",
-            wire::EntityKind::AccessRequest => "access_request",
-            wire::EntityKind::Unspecified => "entity",
-        },
-        resource_type: entity.resource_type,
-        id: entity.id,
-        fields: line.fields,
-    }
 }
 
 async fn write_store(
@@ -403,54 +346,9 @@ fn line_from_core(line: ChangeLine) -> WrittenLine {
     }
 }
 
-/// `update user lena: main_team, grants`
-impl std::fmt::Display for WrittenLine {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} {}", self.verb, self.kind)?;
-        if !self.resource_type.is_empty() {
-            write!(formatter, " {}/{}", self.resource_type, self.id)?;
-        } else if !self.id.is_empty() {
-            write!(formatter, " {}", self.id)?;
-        }
-        if !self.fields.is_empty() {
-            write!(formatter, ": {}", self.fields.join(", "))?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_header_goes_out_with_the_first_message_only_and_also_alone() {
-        let header = || wire::ApplyChangesRequest {
-            account_id: "acme".to_owned(),
-            ..Default::default()
-        };
-        let none = messages(header(), &[]);
-        assert_eq!(none.len(), 1);
-        let id = |index: usize| Id::parse(&format!("{index:0200}")).unwrap();
-        let changes: Vec<Change> = (0..12_000)
-            .map(|index| Change::PutAccessGroup(id(index)))
-            .collect();
-        let several = messages(header(), &changes);
-        assert!(several.len() > 1);
-        assert_eq!(several[0].account_id, "acme");
-        assert!(
-            several[1..]
-                .iter()
-                .all(|message| message.account_id.is_empty())
-        );
-        let sent: usize = several.iter().map(|message| message.changes.len()).sum();
-        assert_eq!(sent, 12_000);
-        assert!(
-            several
-                .iter()
-                .all(|message| message.encoded_len() < 4 << 20)
-        );
-    }
 
     #[test]
     fn a_field_tells_the_index_of_its_change() {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::authz::model::Id;
 use crate::grpc::wire;
 
-use super::answer::{Answer, WireAnswer};
+use super::answer::Answer;
 use super::connection::{self, ServerArgs};
 use super::error::{CliError, Exit};
 use super::output::{Colour, Format, FormatArgs, Output};
@@ -84,7 +84,7 @@ impl From<wire::Explanation> for Explanation {
 
 pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError> {
     let mut client = arguments.server.decisions().await?;
-    let response = client
+    let mut response = client
         .explain(wire::ExplainRequest {
             account_id: arguments.account.to_string(),
             user_id: arguments.user.to_string(),
@@ -98,23 +98,14 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
         .await
         .map_err(|status| connection::refused(&status))?
         .into_inner();
-    let answer = WireAnswer {
-        decision: response.decision,
-        reason: &response.reason,
-        level: response.level,
-        include_unassigned: response.include_unassigned,
-        requestable: response.requestable,
-        presentation: response.presentation,
-        pending_access_request_id: &response.pending_access_request_id,
-        valid_until: response.valid_until.as_ref(),
-    }
-    .read()?;
-    let explanation = Explanation::from(response.explanation.unwrap_or_default());
+    let explanation = Explanation::from(response.explanation.take().unwrap_or_default());
+    let revision = response.revision.clone();
+    let answer = Answer::of(response)?;
     match arguments.format.format {
         Format::Human => print(&answer, &explanation, output)?,
         Format::Json => output.json(&ExplainAnswer {
             answer: &answer,
-            revision: &response.revision,
+            revision: &revision,
             explanation,
         })?,
     }

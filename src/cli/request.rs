@@ -2,8 +2,6 @@
 
 use clap::Subcommand;
 
-use crate::grpc::wire;
-
 use super::connection;
 use super::error::{CliError, Exit};
 use super::output::Output;
@@ -108,20 +106,6 @@ fn given<T>(part: Option<T>) -> Result<T, CliError> {
             "the server's answer lacks a part; it may be of another version than this command",
         )
     })
-}
-
-fn check_answer(check: &wire::CheckResponse) -> Result<super::answer::Answer, CliError> {
-    super::answer::WireAnswer {
-        decision: check.decision,
-        reason: &check.reason,
-        level: check.level,
-        include_unassigned: check.include_unassigned,
-        requestable: check.requestable,
-        presentation: check.presentation,
-        pending_access_request_id: &check.pending_access_request_id,
-        valid_until: check.valid_until.as_ref(),
-    }
-    .read()
 }
 
 fn refused(status: &tonic::Status) -> CliError {

@@ -228,10 +228,10 @@ impl Client {
 
 /// An error in place of a decision stands first: what else the result says is then nothing.
 fn item(
-    result: wire::BatchCheckResult,
+    mut result: wire::BatchCheckResult,
     revision: &str,
 ) -> Result<Result<Decision, ItemError>, ClientError> {
-    if let Some(error) = result.error {
+    if let Some(error) = result.error.take() {
         return Ok(Err(ItemError {
             code: Code::from(error.code),
             reason: error.reason,
@@ -240,16 +240,8 @@ fn item(
         }));
     }
     Decision::of_wire(WireDecision {
-        decision: result.decision,
-        reason: result.reason,
-        level: result.level,
-        include_unassigned: result.include_unassigned,
-        requestable: result.requestable,
-        presentation: result.presentation,
-        pending_access_request_id: result.pending_access_request_id,
-        valid_until: result.valid_until,
         revision: revision.to_owned(),
-        explanation: None,
+        ..result.into()
     })
     .map(Ok)
 }

@@ -114,7 +114,7 @@ impl Decision {
         }
     }
 
-    pub(super) fn of_wire(answer: WireDecision) -> Result<Self, ClientError> {
+    pub(crate) fn of_wire(answer: WireDecision) -> Result<Self, ClientError> {
         let valid_until = time(answer.valid_until.as_ref(), "valid_until")?;
         let explanation = answer.explanation.map(explanation);
         match wire::Decision::try_from(answer.decision) {
@@ -157,7 +157,7 @@ pub struct WireDecision {
     pub explanation: Option<wire::Explanation>,
 }
 
-/// The two messages have the same fields, which the compiler is told one by one.
+/// These two messages have the same fields, which the compiler is told one by one.
 macro_rules! of_answer {
     ($message:ty) => {
         impl From<$message> for WireDecision {
@@ -180,6 +180,23 @@ macro_rules! of_answer {
 }
 of_answer!(wire::CheckResponse);
 of_answer!(wire::ExplainResponse);
+
+/// A result of a batch has its revision in the batch.
+impl From<wire::BatchCheckResult> for WireDecision {
+    fn from(result: wire::BatchCheckResult) -> Self {
+        Self {
+            decision: result.decision,
+            reason: result.reason,
+            level: result.level,
+            include_unassigned: result.include_unassigned,
+            requestable: result.requestable,
+            presentation: result.presentation,
+            pending_access_request_id: result.pending_access_request_id,
+            valid_until: result.valid_until,
+            ..Self::default()
+        }
+    }
+}
 
 /// Why something may not go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

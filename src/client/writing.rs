@@ -41,7 +41,7 @@ pub struct Applied {
 }
 
 /// What was done to one entity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct WrittenLine {
     /// `create`, `update` or `delete`.
@@ -49,6 +49,7 @@ pub struct WrittenLine {
     /// Such as `user` or `resource`.
     pub kind: &'static str,
     /// The type of a resource; empty for every other kind.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub resource_type: String,
     /// Empty for the account itself.
     pub id: String,
@@ -110,7 +111,7 @@ impl Write {
     }
 
     /// The header in the first message, the changes in messages of about [`MESSAGE_BYTES`].
-    fn messages(&self) -> Vec<wire::ApplyChangesRequest> {
+    pub(crate) fn messages(&self) -> Vec<wire::ApplyChangesRequest> {
         let mut message = wire::ApplyChangesRequest {
             account_id: self.account.clone(),
             idempotency_key: self.key.clone(),
@@ -163,7 +164,11 @@ impl Client {
         self.saw(&write.account, &answer.revision)?;
         Ok(Applied {
             revision: answer.revision,
-            lines: answer.summary.into_iter().map(line).collect(),
+            lines: answer
+                .summary
+                .into_iter()
+                .map(WrittenLine::of_wire)
+                .collect(),
         })
     }
 
@@ -210,23 +215,72 @@ fn write_of(document: &Document) -> Result<Write, ClientError> {
     Write::of(document.account_id().to_string(), changes).keyed_at_random()
 }
 
-fn line(line: wire::ChangeLine) -> WrittenLine {
-    let entity = line.entity.unwrap_or_default();
-    WrittenLine {
-        verb: line.verb,
-        kind: match entity.kind() {
-            wire::EntityKind::Account => "account",
-            wire::EntityKind::Team => "team",
-            wire::EntityKind::PermissionSet => "permission_set",
-            wire::EntityKind::User => "user",
-            wire::EntityKind::AccessGroup => "access_group",
-            wire::EntityKind::Resource => "resource",
-            wire::EntityKind::Segment => "segment",
-            wire::EntityKind::AccessRequest => "access_request",
-            wire::EntityKind::Unspecified => "entity",
-        },
-        resource_type: entity.resource_type,
-        id: entity.id,
-        fields: line.fields,
+impl WrittenLine {
+    pub(crate) fn of_wire(line: wire::ChangeLine) -> Self {
+        let entity = line.entity.unwrap_or_default();
+        Self {
+            verb: line.verb,
+            kind: match entity.kind() {
+                wire::EntityKind::Account => "account",
+                wire::EntityKind::Team => "team",
+                wire::EntityKind::PermissionSet => "permission_set",
+                wire::EntityKind::User => "user",
+                wire::EntityKind::AccessGroup => "access_group",
+                wire::EntityKind::Resource => "resource",
+                wire::EntityKind::Segment => "segment",
+                wire::EntityKind::AccessRequest => "access_request",
+                wire::EntityKind::Unspecified => "entity",
+            },
+            resource_type: entity.resource_type,
+            id: entity.id,
+            fields: line.fields,
+        }
+    }
+}
+
+/// `update user lena: main_team, grants`
+impl std::fmt::Display for WrittenLine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}", self.verb, self.kind)?;
+        if !self.resource_type.is_empty() {
+            write!(formatter, " {}/{}", self.resource_type, self.id)?;
+        } else if !self.id.is_empty() {
+            write!(formatter, " {}", self.id)?;
+        }
+        if !self.fields.is_empty() {
+            write!(formatter, ": {}", self.fields.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authz::model::Id;
+
+    #[test]
+    fn the_header_goes_out_with_the_first_message_only_and_also_alone() {
+        let none = Write::of("acme", Vec::new()).messages();
+        assert_eq!(none.len(), 1);
+        let id = |index: usize| Id::parse(&format!("{index:0200}")).unwrap();
+        let changes: Vec<Change> = (0..12_000)
+            .map(|index| Change::PutAccessGroup(id(index)))
+            .collect();
+        let several = Write::of("acme", changes).messages();
+        assert!(several.len() > 1);
+        assert_eq!(several[0].account_id, "acme");
+        assert!(
+            several[1..]
+                .iter()
+                .all(|message| message.account_id.is_empty())
+        );
+        let sent: usize = several.iter().map(|message| message.changes.len()).sum();
+        assert_eq!(sent, 12_000);
+        assert!(
+            several
+                .iter()
+                .all(|message| message.encoded_len() < 4 << 20)
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! `ambit request approve`, `deny` and `revoke`: what an approver does.
 
 use crate::authz::model::Id;
+use crate::cli::answer::Answer;
 use crate::cli::connection::ServerArgs;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::{Format, FormatArgs, Output};
@@ -9,7 +10,7 @@ use crate::grpc::wire;
 use super::reading::ExpiryArgs;
 use super::resolution::ResolutionArgs;
 use super::shown::{ShownChange, ShownRequest, print_change};
-use super::{WriteArgs, check_answer, given, refused};
+use super::{WriteArgs, given, refused};
 
 const APPROVE_EXAMPLES: &str = "Examples:
   ambit request approve northwind REQUEST --by ada
@@ -208,7 +209,7 @@ fn tell(
     output: &mut Output,
 ) -> Result<Exit, CliError> {
     let request = ShownRequest::from(given(request)?);
-    let check = check.map(check_answer).transpose()?;
+    let check = check.cloned().map(Answer::of).transpose()?;
     let change = ShownChange {
         access_request: &request,
         check: check.as_ref(),
