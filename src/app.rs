@@ -132,11 +132,11 @@ impl App {
         let (grpc_address, http_address) = (grpc.address, http.address);
         let last = CancellationToken::new();
         let telling = Arc::new(OnceLock::new());
-        let http = serve_http(http, &telling, &shutdown, &last)?;
+        let http = serve_http(config, http, &tls, &telling, &shutdown, &last)?;
         let opened = open_until_ended(config, clock.as_ref(), &shutdown).await?;
         let metrics = Arc::new(Metrics::new()?);
         let (store, outbox) = measured(opened.store, opened.outbox, &clock, &metrics);
-        let authentication = authentication_of(config, opened.tokens, &clock).await?;
+        let authentication = authentication_of(config, &tls, opened.tokens, &clock).await?;
         let graphs = graphs_of(config, &store, &clock);
         graphs.tell_load_seconds(metrics.load_seconds());
         let directory = Directory::new(Arc::clone(&store), graphs.clone(), Arc::clone(&clock));
@@ -425,11 +425,13 @@ impl Drop for Background {
 /// Knows the callers of the moment at once, where the database answers.
 async fn authentication_of(
     config: &Config,
+    tls: &Option<Arc<Tls>>,
     tokens: Arc<dyn TokenStore>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Authentication, AuthenticationError> {
     let authentication = Authentication::new(
         &config.authentication,
+        tls.clone(),
         tokens,
         Arc::clone(clock),
         config.staleness_bound,
@@ -440,17 +442,19 @@ async fn authentication_of(
 
 /// Serves the HTTP port from before there is anything to tell.
 fn serve_http(
+    config: &Config,
     http: Reserved,
+    tls: &Option<Arc<Tls>>,
     telling: &Arc<OnceLock<Telling>>,
     shutdown: &Shutdown,
     last: &CancellationToken,
 ) -> Result<Task, AppError> {
-    let http = http::serve(
-        http.listen()?,
-        Arc::clone(telling),
-        shutdown.clone(),
-        last.clone(),
-    );
+    let port = http::Port {
+        listener: http.listen()?,
+        tls: tls.clone().filter(|_| config.http_tls),
+        handshake_timeout: config.transport.handshake_timeout,
+    };
+    let http = http::serve(port, Arc::clone(telling), shutdown.clone(), last.clone());
     Ok(Task::spawn("HTTP server", http))
 }
 
@@ -533,6 +537,7 @@ fn retention_of(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>)
 fn console_url(config: &Config, http_address: SocketAddr) -> String {
     match &config.notifications.console_url {
         Some(url) => url.clone(),
+        None if config.http_tls => format!("https://{http_address}"),
         None => format!("http://{http_address}"),
     }
 }

@@ -17,11 +17,16 @@ use crate::callers::{BearerToken, Caller, SecretHash, TokenId};
 use crate::clock::Clock;
 use crate::config::{AuthenticationSettings, IssuerSettings};
 use crate::store::tokens::TokenStore;
+use crate::tls::Tls;
 
+mod certificate;
 mod issuer;
 mod table;
 pub mod tokens_file;
 
+use certificate::Certificates;
+pub use certificate::PeerCertificate;
+pub use issuer::KeysError;
 use issuer::{Issuer, Vouched};
 use table::{Found, TokenTable};
 use tokens_file::TokensFile;
@@ -33,9 +38,22 @@ const FOLLOW_INTERVAL_MIN: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 pub enum AuthenticationError {
     #[error("issuer `{name}`: its keys: {error}")]
-    Keys { name: Id, error: issuer::KeysError },
+    Keys { name: Id, error: KeysError },
     #[error("tokens_file: {0}")]
     TokensFile(#[from] tokens_file::TokensFileError),
+}
+
+/// Asks each issuer for its keys: how many there are, or why they can't be told.
+pub async fn examine_issuers(settings: &[IssuerSettings]) -> Vec<(Id, Result<usize, KeysError>)> {
+    let mut examined = Vec::new();
+    for settings in settings {
+        let keys = match Issuer::new(settings.clone()) {
+            Ok(issuer) => issuer.examine().await,
+            Err(error) => Err(error),
+        };
+        examined.push((settings.name.clone(), keys));
+    }
+    examined
 }
 
 /// Why a credential opens nothing. A caller is told which of the two it is and no more.
@@ -69,6 +87,8 @@ pub enum Standing {
         issuer: usize,
         vouched: Box<Good>,
     },
+    /// By the connection that the call came by.
+    Certificate(Arc<PeerCertificate>),
 }
 
 /// A signed token that was found good.
@@ -89,12 +109,15 @@ struct Inner {
     of_file: TokenTable,
     of_store: TokenTable,
     issuers: Vec<Issuer>,
+    certificates: Certificates,
 }
 
 impl Authentication {
-    /// Reads what is configured, so that a file that is wrong is told at the start.
+    /// Reads what is configured, so that a file that is wrong is told at the start. Without `tls`
+    /// nobody is known by a certificate.
     pub fn new(
         settings: &AuthenticationSettings,
+        tls: Option<Arc<Tls>>,
         store: Arc<dyn TokenStore>,
         clock: Arc<dyn Clock>,
         staleness_bound: Duration,
@@ -121,6 +144,7 @@ impl Authentication {
             .collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Inner {
             issuers,
+            certificates: Certificates::new(&settings.certificates, tls),
             is_required: settings.is_required,
             clock,
             staleness_bound,
@@ -183,6 +207,19 @@ impl Authentication {
         })
     }
 
+    /// The caller of a connection that showed a certificate.
+    pub fn certificate(&self, peer: &Arc<PeerCertificate>) -> Result<Known, Refusal> {
+        Ok(Known {
+            caller: self.of_certificate(peer)?,
+            standing: Standing::Certificate(Arc::clone(peer)),
+        })
+    }
+
+    fn of_certificate(&self, peer: &PeerCertificate) -> Result<Caller, Refusal> {
+        let certificates = &self.0.certificates;
+        certificates.caller(peer, self.clock(), self.look_interval())
+    }
+
     fn issuer_of(&self, token: &str) -> Option<(usize, &Issuer)> {
         let claimed = issuer::claimed_issuer(token)?;
         let mut issuers = self.0.issuers.iter().enumerate();
@@ -204,6 +241,7 @@ impl Authentication {
                 Some(issuer) => issuer.look_again(&vouched.0, self.clock()),
                 None => Err(Refusal::Unknown("there is no such issuer")),
             },
+            Standing::Certificate(peer) => self.of_certificate(peer).map(|_caller| ()),
         }
     }
 

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use crate::authz::model::{Id, worded};
 
+mod certificate;
 mod token;
 
+pub use certificate::SubjectName;
 pub use token::{BearerToken, SecretHash, TokenId};
 
 worded! {

@@ -20,6 +20,7 @@ pub mod connection;
 pub mod destination;
 pub mod doctor;
 pub mod documents;
+pub mod encryption;
 pub mod error;
 pub mod explain;
 pub mod export;

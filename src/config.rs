@@ -14,11 +14,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 mod authentication;
+mod client_certificates;
 mod keys;
 mod notifications;
 mod transport;
 
 pub use authentication::{AuthenticationSettings, IssuerSettings, JwtAlgorithm, KeySource};
+pub use client_certificates::CertificateCaller;
 pub use keys::{Form, KEYS, Key};
 pub use notifications::{
     Language, MailSettings, NotificationSettings, SmtpUrl, WebhookSecret, WebhookSettings,
@@ -37,7 +39,16 @@ const ENVIRONMENT_PREFIX: &str = "AMBIT_";
 const FILE_VARIABLE: &str = "AMBIT_CONFIG";
 
 /// Variables of the client commands, which are no settings of the server.
-const CLIENT_VARIABLES: &[&str] = &["AMBIT_SERVER", "AMBIT_TOKEN", "AMBIT_TOKEN_FILE"];
+const CLIENT_VARIABLES: &[&str] = &[
+    "AMBIT_SERVER",
+    "AMBIT_SERVER_CA_FILE",
+    "AMBIT_SERVER_NAME",
+    "AMBIT_CLIENT_CERTIFICATE_FILE",
+    "AMBIT_CLIENT_KEY_FILE",
+    "AMBIT_TOKEN",
+    "AMBIT_TOKEN_FILE",
+    "AMBIT_TOKEN_IN_PLAINTEXT",
+];
 
 /// Where accounts are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +108,8 @@ pub struct Config {
     pub migrate: bool,
     pub grpc_address: SocketAddr,
     pub http_address: SocketAddr,
+    /// Whether the HTTP port is encrypted as the gRPC port is.
+    pub http_tls: bool,
     pub insecure: bool,
     pub authentication: AuthenticationSettings,
     pub cache_bytes_max: u64,
@@ -202,6 +215,8 @@ pub enum ConfigError {
     },
     #[error("issuer `{name}`: {problem}")]
     Issuer { name: String, problem: String },
+    #[error("client certificate `{name}`: {problem}")]
+    ClientCertificate { name: String, problem: String },
     #[error("{one} and {other} contradict each other; leave one of them out")]
     Contradiction { one: Origin, other: Origin },
     #[error(
@@ -209,9 +224,14 @@ pub enum ConfigError {
     )]
     Exposed { origin: Origin, address: SocketAddr },
     #[error(
-        "{origin}: `{address}` is not a loopback address, and callers would send their credentials there in the clear; set tls_certificate_file, or pass --plaintext where a mesh or a proxy encrypts"
+        "{origin}: `{address}` is not a loopback address, and {what} there in the clear; set {setting}, or pass --plaintext where a mesh or a proxy encrypts"
     )]
-    InTheClear { origin: Origin, address: SocketAddr },
+    InTheClear {
+        origin: Origin,
+        address: SocketAddr,
+        what: &'static str,
+        setting: &'static str,
+    },
 }
 
 /// `cache_bytes_max` -> `cache-bytes-max`.
@@ -250,6 +270,7 @@ impl Config {
             migrate: !layers.switch("no_migrate")?,
             grpc_address: layers.address("grpc_address")?,
             http_address: layers.address("http_address")?,
+            http_tls: layers.http_tls()?,
             insecure: layers.switch("insecure")?,
             authentication: layers.authentication()?,
             cache_bytes_max: layers.number("cache_bytes_max", 1 << 20, 1 << 50)?,
@@ -452,15 +473,27 @@ impl Layers<'_> {
     }
 
     /// Whoever can reach an address beyond this machine must be known, and must not be made to send
-    /// credentials in the clear. The HTTP port takes none: it shows health and metrics, and pages to
-    /// who has a link.
+    /// in the clear what opens something: a caller its credential, a browser the console's session.
     fn refuse_exposed(&self, config: &Config) -> Result<(), ConfigError> {
         let is_known = config.authentication.is_required;
         let is_plaintext = self.switch("plaintext")?;
-        for (key, address) in [
-            ("grpc_address", config.grpc_address),
-            ("http_address", config.http_address),
-        ] {
+        let ports = [
+            (
+                "grpc_address",
+                config.grpc_address,
+                config.transport.is_encrypted(),
+                "callers would send their credentials",
+                "tls_certificate_file",
+            ),
+            (
+                "http_address",
+                config.http_address,
+                config.http_tls,
+                "sessions of the console would travel",
+                "http_tls",
+            ),
+        ];
+        for (key, address, is_encrypted, what, setting) in ports {
             if config.insecure || address.ip().is_loopback() {
                 continue;
             }
@@ -468,9 +501,13 @@ impl Layers<'_> {
             if !is_known {
                 return Err(ConfigError::Exposed { origin, address });
             }
-            let is_encrypted = self.text("tls_certificate_file").is_some();
-            if key == "grpc_address" && !is_encrypted && !is_plaintext {
-                return Err(ConfigError::InTheClear { origin, address });
+            if !is_encrypted && !is_plaintext {
+                return Err(ConfigError::InTheClear {
+                    origin,
+                    address,
+                    what,
+                    setting,
+                });
             }
         }
         Ok(())
@@ -486,7 +523,11 @@ struct FileValues {
 }
 
 /// The names of tables.
-const TABLES: &[&str] = &[authentication::ISSUERS, notifications::TABLES];
+const TABLES: &[&str] = &[
+    authentication::ISSUERS,
+    client_certificates::TABLES,
+    notifications::TABLES,
+];
 
 impl FileValues {
     fn origin(&self, key: &'static str) -> Origin {

@@ -4,21 +4,29 @@
 //! it restarted. Readiness says that a question would be answered within the staleness bound. None
 //! of them asks the database: each answers at once, whatever state that is in.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use axum::serve::ListenerExt as _;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::FeedStatus;
 use crate::graph_cache::GraphCache;
+use crate::listening;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use crate::tls::Tls;
 
 mod console;
 
@@ -26,6 +34,12 @@ pub use console::{Console, LanguageError};
 
 /// The text format of Prometheus.
 const METRICS_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Connections at a time: probes, scrapes and people, and no flood of them.
+const CONNECTIONS_MAX: usize = 1_024;
+
+/// How long a connection may be silent before or within the headers of a request.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 
 const NO_DATABASE: &str = "the database could not be reached yet\n";
 
@@ -44,28 +58,66 @@ struct Told {
     shutdown: Shutdown,
 }
 
-/// Serves from before the database is open, alive and not ready, until told to end, which is after the shutdown has begun: until then whoever asks is
-/// told that this server is on its way out.
+/// The port itself: where it listens, and how connections are encrypted.
+pub struct Port {
+    pub listener: TcpListener,
+    /// `None`: not at all.
+    pub tls: Option<Arc<Tls>>,
+    pub handshake_timeout: Duration,
+}
+
+/// Serves from before the database is open, alive and not ready, until told to end, which is after
+/// the shutdown has begun: until then whoever asks is told that this server is on its way out.
 pub async fn serve(
-    listener: TcpListener,
+    port: Port,
     telling: Arc<OnceLock<Telling>>,
     shutdown: Shutdown,
     ending: CancellationToken,
-) -> std::io::Result<()> {
+) -> Result<(), Infallible> {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/accounts/{*page}", any(console))
         .with_state(Told { telling, shutdown });
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(error = %error, "no TCP_NODELAY on an HTTP connection");
+    let (tls, timeout) = (port.tls, port.handshake_timeout);
+    let serve = |stream| {
+        let (router, tls, ending) = (router.clone(), tls.clone(), ending.clone());
+        async move {
+            let Some(tls) = tls else {
+                return speak(stream, router, &ending).await;
+            };
+            match listening::shake_hands(tls.http_config(), stream, timeout, &ending).await {
+                Ok(stream) => speak(stream, router, &ending).await,
+                Err(error) => tracing::debug!(error = %error, "a TLS handshake failed"),
+            }
         }
-    });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { ending.cancelled().await })
-        .await
+    };
+    listening::accept(port.listener, CONNECTIONS_MAX, &ending, || {}, serve).await;
+    Ok(())
+}
+
+/// HTTP/1.1 until both sides are done, or until we are: then the answer that is under way is the
+/// last.
+async fn speak<IO>(stream: IO, router: Router, ending: &CancellationToken)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let speaking = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut speaking = pin!(speaking);
+    let ended = tokio::select! {
+        ended = speaking.as_mut() => ended,
+        () = ending.cancelled() => {
+            speaking.as_mut().graceful_shutdown();
+            speaking.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %error, "an HTTP connection failed");
+    }
 }
 
 async fn metrics(State(told): State<Told>) -> Response {

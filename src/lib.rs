@@ -15,6 +15,7 @@ pub mod grpc;
 pub mod http;
 pub mod imports;
 pub mod links;
+pub mod listening;
 pub mod measured_store;
 pub mod metrics;
 pub mod notifications;

@@ -6,21 +6,27 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
-use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, ServerConnection};
 use tokio_util::sync::CancellationToken;
 
+use crate::authz::model::Timestamp;
 use crate::config::{ClientCertificates, TlsSettings};
 use crate::metrics::TransportMetrics;
 
-/// The protocol that clients and server agree on in the handshake.
+pub mod certificate;
+
+/// The protocols that clients and server agree on in the handshake.
 const GRPC_PROTOCOL: &[u8] = b"h2";
+const HTTP_PROTOCOL: &[u8] = b"http/1.1";
 
 const CERTIFICATE: &str = "tls_certificate_file";
 const KEY: &str = "tls_key_file";
@@ -60,6 +66,29 @@ struct Served {
     /// Of all files, so that they are known again without keeping the key.
     digest: [u8; 32],
     config: Arc<ServerConfig>,
+    /// Of the HTTP port, which asks nobody for a certificate.
+    http_config: Arc<ServerConfig>,
+    /// Where clients are asked for a certificate.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// The certificates that a client has shown and proved to own: its own first, then those that lead
+/// from it to an authority.
+#[derive(Debug, Clone)]
+pub struct ClientChain(Box<[CertificateDer<'static>]>);
+
+impl ClientChain {
+    /// Of a connection whose handshake is done; `None` where the client showed none.
+    pub fn of(session: &ServerConnection) -> Option<Self> {
+        let shown = session.peer_certificates()?;
+        let owned = shown.iter().map(|shown| shown.clone().into_owned());
+        Some(Self(owned.collect()))
+    }
+
+    /// The client's own certificate in DER; empty where there is none.
+    pub fn own(&self) -> &[u8] {
+        self.0.first().map_or(&[], |own| own)
+    }
 }
 
 /// The files as they were read, at almost one moment.
@@ -82,9 +111,26 @@ impl Tls {
         })
     }
 
-    /// For one connection.
+    /// For one connection of the HTTP port.
+    pub fn http_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.served.load().http_config)
+    }
+
+    /// For one connection of the gRPC port.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.served.load().config)
+    }
+
+    /// Whether a client that was let in before would be let in now: its certificate has not expired,
+    /// and comes from the authorities as they are by now.
+    pub fn vouches_for(&self, chain: &ClientChain, now: Timestamp) -> bool {
+        let served = self.served.load();
+        let (Some(clients), Some((own, others))) = (&served.clients, chain.0.split_first()) else {
+            return false;
+        };
+        let since_epoch = Duration::from_micros(u64::try_from(now.unix_micros()).unwrap_or(0));
+        let now = UnixTime::since_unix_epoch(since_epoch);
+        clients.verify_client_cert(own, others, now).is_ok()
     }
 
     /// Whether the files had changed, and are served from now on.
@@ -176,35 +222,50 @@ fn served(settings: &TlsSettings, files: &Files) -> Result<Served, TlsError> {
         problem: problem.to_string(),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(pair)?;
-    let builder = match &settings.client_certificates {
-        None => builder.with_no_client_auth(),
-        Some(client) => {
-            let unusable = |problem: String| TlsError::Content {
-                key: CLIENT_CA,
-                path: client.ca_file.clone(),
-                problem,
-            };
-            let roots = roots(client, &files.client_ca)?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = if client.are_required {
-                verifier.build()
-            } else {
-                verifier.allow_unauthenticated().build()
-            };
-            builder.with_client_cert_verifier(
-                verifier.map_err(|error| unusable(format!("can't be used: {error}")))?,
-            )
-        }
+    let clients = match &settings.client_certificates {
+        Some(client) => Some(verifier(client, &files.client_ca, &provider)?),
+        None => None,
+    };
+    let builder = || {
+        ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(pair)
+    };
+    let grpc = match &clients {
+        None => builder()?.with_no_client_auth(),
+        Some(clients) => builder()?.with_client_cert_verifier(Arc::clone(clients)),
     };
     // Refuses a certificate of another key.
-    let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
-    config.alpn_protocols = vec![GRPC_PROTOCOL.to_vec()];
+    let mut grpc = grpc
+        .with_single_cert(chain.clone(), key.clone_key())
+        .map_err(pair)?;
+    grpc.alpn_protocols = vec![GRPC_PROTOCOL.to_vec()];
+    let http = builder()?.with_no_client_auth();
+    let mut http = http.with_single_cert(chain, key).map_err(pair)?;
+    http.alpn_protocols = vec![HTTP_PROTOCOL.to_vec()];
     Ok(Served {
         digest: files.digest(),
-        config: Arc::new(config),
+        config: Arc::new(grpc),
+        http_config: Arc::new(http),
+        clients,
+    })
+}
+
+fn verifier(
+    client: &ClientCertificates,
+    pem: &[u8],
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let roots = Arc::new(roots(client, pem)?);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    let builder = match client.are_required {
+        true => builder,
+        false => builder.allow_unauthenticated(),
+    };
+    builder.build().map_err(|error| TlsError::Content {
+        key: CLIENT_CA,
+        path: client.ca_file.clone(),
+        problem: format!("can't be used: {error}"),
     })
 }
 

@@ -273,6 +273,14 @@ impl Issuer {
             .await;
     }
 
+    /// How many keys there are at the moment.
+    pub(super) async fn examine(&self) -> Result<usize, KeysError> {
+        let bytes = self.fetch().await?;
+        keys_of(&bytes)
+            .map(|keys| keys.len())
+            .ok_or(KeysError::Form)
+    }
+
     async fn fetch(&self) -> Result<Vec<u8>, KeysError> {
         let url = match &self.settings.keys {
             KeySource::File(path) => return Ok(tokio::fs::read(path).await?),

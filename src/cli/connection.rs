@@ -2,22 +2,23 @@
 
 use std::error::Error as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::authz::model::Timestamp;
+use crate::client::{Client, StaticToken};
 use crate::grpc::wire;
 use crate::grpc::wire::access_request_service_client::AccessRequestServiceClient;
 use crate::grpc::wire::decision_service_client::DecisionServiceClient;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
 
+use super::encryption::TlsArgs;
 use super::error::CliError;
 use super::question::ReadArgs;
 
@@ -27,11 +28,6 @@ pub const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
 const TOKEN_VARIABLE: &str = "AMBIT_TOKEN";
 const TOKEN_FILE_VARIABLE: &str = "AMBIT_TOKEN_FILE";
 
-/// How long a connection may take to stand.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server that is gone without a word is noticed after these two together.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest message that is taken from a server. Its chunks have about 64 KiB; a batch of 10,000
 /// answers has under 4 MiB.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -51,6 +47,8 @@ pub struct ServerArgs {
     /// File that holds the token to present; AMBIT_TOKEN may hold the token itself
     #[arg(long, value_name = "FILE", env = "AMBIT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// A connection that presents what the command has to present.
@@ -72,7 +70,11 @@ impl Interceptor for Credential {
 }
 
 impl Credential {
-    fn bearer(token: &str) -> Result<Self, CliError> {
+    /// Of a token, where there is one.
+    fn of(token: Option<&str>) -> Result<Self, CliError> {
+        let Some(token) = token else {
+            return Ok(Self(None));
+        };
         // Without the token in the complaint.
         let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| {
             CliError::usage("the token has characters that no token has; see where it comes from")
@@ -82,18 +84,22 @@ impl Credential {
     }
 }
 
-/// A server's address as a URL; `http://` may be left out.
+/// A server's address as a URL; without a scheme it is one of `http://`.
 pub fn parse_server(text: &str) -> Result<String, String> {
     let url = match text.split_once("://") {
         None => format!("http://{text}"),
-        Some(("http", _)) => text.to_owned(),
+        Some(("http" | "https", _)) => text.to_owned(),
         Some((scheme, _)) => {
             return Err(format!(
-                "`{scheme}` is not spoken yet, name the server as http://HOST:PORT"
+                "`{scheme}` is not spoken, name the server as https://HOST:PORT or http://HOST:PORT"
             ));
         }
     };
-    let wrong = || format!("`{text}` is not the address of a server, name it as http://HOST:PORT");
+    let wrong = || {
+        format!(
+            "`{text}` is not the address of a server, name it as https://HOST:PORT or http://HOST:PORT"
+        )
+    };
     let uri: tonic::codegen::http::Uri = url.parse().map_err(|_| wrong())?;
     if uri.host().is_none_or(str::is_empty) {
         return Err(wrong());
@@ -102,9 +108,13 @@ pub fn parse_server(text: &str) -> Result<String, String> {
 }
 
 impl ServerArgs {
-    /// A server by its address, asked with the token of the environment.
+    /// A server by its address, asked with the token and the certificate of the environment.
     pub fn at(server: String) -> Self {
         Self {
+            tls: match server.starts_with("https://") {
+                true => TlsArgs::of_environment(),
+                false => TlsArgs::default(),
+            },
             server,
             token_file: std::env::var_os(TOKEN_FILE_VARIABLE)
                 .filter(|path| !path.is_empty())
@@ -112,16 +122,16 @@ impl ServerArgs {
         }
     }
 
-    /// What there is to present, from the file or the environment; empty is as good as none.
-    fn credential(&self) -> Result<Credential, CliError> {
+    /// The token to present, from the file or the environment; empty is as good as none.
+    pub fn token(&self) -> Result<Option<String>, CliError> {
         let file = self
             .token_file
             .as_ref()
             .filter(|path| !path.as_os_str().is_empty());
         let variable = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
         match (file, variable.trim()) {
-            (None, "") => Ok(Credential(None)),
-            (None, token) => Credential::bearer(token),
+            (None, "") => Ok(None),
+            (None, token) => Ok(Some(token.to_owned())),
             (Some(path), "") => {
                 let text = std::fs::read_to_string(path).map_err(|error| {
                     CliError::usage(format!(
@@ -134,7 +144,7 @@ impl ServerArgs {
                         "the file of the token, {}, is empty",
                         path.display()
                     ))),
-                    token => Credential::bearer(token),
+                    token => Ok(Some(token.to_owned())),
                 }
             }
             (Some(_), _) => Err(CliError::usage(
@@ -143,20 +153,28 @@ impl ServerArgs {
         }
     }
 
-    async fn link(&self) -> Result<Link, CliError> {
-        let credential = self.credential()?;
-        Ok(InterceptedService::new(self.channel().await?, credential))
+    pub async fn link(&self) -> Result<Link, CliError> {
+        let token = self.token()?;
+        let credential = Credential::of(token.as_deref())?;
+        let channel = self.connect(token).await?;
+        Ok(InterceptedService::new(channel, credential))
     }
 
+    /// A connection for questions that need no token.
     pub async fn channel(&self) -> Result<Channel, CliError> {
-        let endpoint = Endpoint::from_shared(self.server.clone())
-            .map_err(|error| CliError::usage(format!("--server `{}`: {error}", self.server)))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .user_agent(concat!("ambit/", env!("CARGO_PKG_VERSION")))
-            .map_err(|error| CliError::usage(format!("--server `{}`: {error}", self.server)))?;
+        self.connect(None).await
+    }
+
+    /// The same way as services connect. The token is not sent yet: where it would be read on the
+    /// way, there is no connection to send it by.
+    async fn connect(&self, token: Option<String>) -> Result<Channel, CliError> {
+        let mut builder = self.tls.apply(
+            Client::builder(&self.server).user_agent(concat!("ambit/", env!("CARGO_PKG_VERSION"))),
+        )?;
+        if let Some(token) = token {
+            builder = builder.token(StaticToken::new(token));
+        }
+        let endpoint = builder.endpoint(&self.server).map_err(CliError::usage)?;
         endpoint.connect().await.map_err(|error| {
             CliError::Unreachable(format!(
                 "cannot reach the server at {}: {}; start one with `ambit serve` or name another with --server",
@@ -231,7 +249,8 @@ fn is_broken_connection(status: &Status) -> bool {
     }
 }
 
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+/// What an error was caused by in the end.
+pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
@@ -279,12 +298,14 @@ mod tests {
             parse_server("127.0.0.1:50051").unwrap(),
             "http://127.0.0.1:50051"
         );
-        assert_eq!(parse_server("http://h:1").unwrap(), "http://h:1");
+        for url in ["http://h:1", "https://h:1"] {
+            assert_eq!(parse_server(url).unwrap(), url);
+        }
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "https://h:1", "ftp://h", "http://", "a b"] {
+        for text in ["", "https://", "ftp://h", "http://", "a b"] {
             assert!(parse_server(text).is_err(), "{text:?}");
         }
     }

@@ -18,12 +18,14 @@ use super::error::{CliError, Exit};
 use super::output::{Colour, Format, FormatArgs, Output};
 use super::settings::SettingsArgs;
 
+mod callers;
 mod postgres;
 
 const EXAMPLES: &str = "Examples:
   ambit doctor
   ambit doctor --data-dir /var/lib/ambit --server http://127.0.0.1:50051
   ambit doctor --database-url-file /run/secrets/ambit
+  ambit doctor --server https://ambit.example.com:50051 --token-file crm.token
   ambit doctor --output json
 
 Exit status: 0 nothing to mend, 1 something is.";
@@ -112,6 +114,7 @@ pub async fn run(arguments: &Arguments, output: &mut Output) -> Result<Exit, Cli
                 Database::Url(url) => findings.extend(postgres::findings(url).await),
             }
             findings.push(descriptors(&config));
+            findings.extend(callers::of_server(&config).await);
         }
         Err(error) => findings.push(Finding::problem(
             "configuration",
@@ -119,6 +122,7 @@ pub async fn run(arguments: &Arguments, output: &mut Output) -> Result<Exit, Cli
             "mend the setting; `ambit serve --help` lists all of them",
         )),
     }
+    findings.extend(callers::of_client(&arguments.server));
     findings.extend(server(&arguments.server).await);
     let problems = findings
         .iter()
@@ -308,6 +312,7 @@ async fn server(server: &ServerArgs) -> Vec<Finding> {
     vec![
         serving(&server.server, &health),
         clock(date, asked_at.unix_micros() / 1_000_000),
+        callers::caller(server).await,
     ]
 }
 

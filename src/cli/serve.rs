@@ -97,13 +97,13 @@ async fn serve(
         Err(error) => return Err(start_error(error)),
     };
     let demo = if arguments.demo {
-        Some(load_demo(&app).await?)
+        Some(load_demo(&app, config).await?)
     } else {
         None
     };
     let started = Started {
-        server: url(app.grpc_address()),
-        http: url(app.http_address()),
+        server: url(config.transport.is_encrypted(), app.grpc_address()),
+        http: url(config.http_tls, app.http_address()),
         database: place(&config.database),
         demo,
     };
@@ -135,16 +135,17 @@ fn start_error(error: AppError) -> CliError {
     }
 }
 
-fn url(address: SocketAddr) -> String {
-    format!("http://{address}")
+fn url(is_encrypted: bool, address: SocketAddr) -> String {
+    let scheme = if is_encrypted { "https" } else { "http" };
+    format!("{scheme}://{address}")
 }
 
-async fn load_demo(app: &App) -> Result<Demo, CliError> {
+async fn load_demo(app: &App, config: &Config) -> Result<Demo, CliError> {
     let loaded = demo::load(app.directory())
         .await
         .map_err(CliError::refused)?;
     let program = program();
-    let server = url(app.grpc_address());
+    let server = url(config.transport.is_encrypted(), app.grpc_address());
     let named = (server != DEFAULT_SERVER).then_some(server.as_str());
     Ok(Demo {
         accounts: loaded

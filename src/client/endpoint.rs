@@ -151,7 +151,8 @@ impl ClientBuilder {
         })
     }
 
-    fn endpoint(&self, server: &str) -> Result<tonic::transport::Endpoint, ClientError> {
+    /// The way to one server, for who speaks to it in messages of the wire.
+    pub(crate) fn endpoint(&self, server: &str) -> Result<tonic::transport::Endpoint, ClientError> {
         let wrong = |what: &str| configuration(&format!("the server `{server}`: {what}"));
         let uri: Uri = server
             .parse()

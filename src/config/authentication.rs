@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::{Host, Url};
 
+use super::client_certificates::CertificateCaller;
 use super::{ConfigError, Layers, Origin};
 use crate::authz::model::{Id, worded};
 
@@ -25,6 +26,8 @@ pub struct AuthenticationSettings {
     pub tokens_file: Option<PathBuf>,
     /// Each with a name and an issuer of its own.
     pub issuers: Vec<IssuerSettings>,
+    /// Each with a name and a subject alternative name of its own.
+    pub certificates: Vec<CertificateCaller>,
 }
 
 /// Whose signed tokens are taken.
@@ -130,6 +133,8 @@ impl Layers<'_> {
                 issuers.push(issuer);
             }
         }
+        let (origin, certificates) = self.client_certificates()?;
+        let configured = origin.or(configured);
         if let (Asked::None, Some(other)) = (asked, &configured) {
             return Err(ConfigError::Contradiction {
                 one: self.find("authentication").0,
@@ -140,6 +145,7 @@ impl Layers<'_> {
             is_required: asked == Asked::Required || configured.is_some(),
             tokens_file: tokens_file.map(|(_, path)| PathBuf::from(path)),
             issuers,
+            certificates,
         })
     }
 

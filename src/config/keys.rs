@@ -138,18 +138,45 @@ pub const KEYS: &[Key] = &[
         "300",
         "How often the keys are asked for anew; a key that was withdrawn is taken no longer",
     ),
+    key(
+        "client_certificate_san",
+        "",
+        "Name in a client certificate that makes it a caller, as URI:spiffe://example.com/crm or DNS:crm.example.com; more of them go into [[client_certificates]] of the file",
+    ),
+    key(
+        "client_certificate_roles",
+        "",
+        "Roles of that caller, as check,request",
+    ),
+    key(
+        "client_certificate_accounts",
+        "",
+        "Accounts that it may name, as acme,northwind",
+    ),
+    of_form(
+        Form::Switch,
+        "client_certificate_all_accounts",
+        "false",
+        "Let it name all accounts",
+    ),
     of_form(
         Form::Switch,
         "plaintext",
         "false",
-        "Take credentials without TLS on addresses other than loopback, where a mesh or a proxy encrypts",
+        "Serve callers without TLS on addresses other than loopback, where a mesh or a proxy encrypts",
     ),
     key(
         "tls_certificate_file",
         "",
-        "Certificate chain of the gRPC port in PEM, its own first; read again when it changes",
+        "Certificate chain of the server in PEM, its own first; read again when it changes",
     ),
     key("tls_key_file", "", "Private key of the certificate, in PEM"),
+    of_form(
+        Form::Switch,
+        "http_tls",
+        "false",
+        "Serve the HTTP port over TLS too, with the same certificate",
+    ),
     key(
         "tls_client_ca_file",
         "",

@@ -91,6 +91,18 @@ impl Layers<'_> {
         })
     }
 
+    /// The HTTP port has no certificate of its own: what the server shows, it shows on both.
+    pub(super) fn http_tls(&self) -> Result<bool, ConfigError> {
+        let http_tls = self.switch("http_tls")?;
+        if http_tls && self.text("tls_certificate_file").is_none() {
+            return Err(ConfigError::Incomplete {
+                origin: self.find("http_tls").0,
+                missing: "tls_certificate_file",
+            });
+        }
+        Ok(http_tls)
+    }
+
     /// `None` where no file is named; some of the files alone are an error.
     fn tls(&self) -> Result<Option<TlsSettings>, ConfigError> {
         let reload_interval = self.millis("tls_reload_interval_ms", 10, 3_600_000)?;

@@ -20,7 +20,7 @@ use tower::{Layer, Service, ServiceExt as _};
 use super::admission::Admission;
 use super::methods::{self, Needs};
 use super::status::{Failure, Reason};
-use crate::authentication::{Authentication, Known, Refusal, Standing};
+use crate::authentication::{Authentication, Known, PeerCertificate, Refusal, Standing};
 
 /// What the scheme of a credential is called, in any case.
 const BEARER: &str = "bearer ";
@@ -150,10 +150,20 @@ impl Authentication {
             return Ok((Admission::of_anybody(), None));
         }
         let token = bearer(request.headers());
-        let known = token.and_then(|token| self.bearer(token));
+        let known = match (token, request.extensions().get::<Arc<PeerCertificate>>()) {
+            (Err(refusal), _) => Err(refusal),
+            // A token is of this call and says more closely who makes it: a gateway with a
+            // certificate of its own passes on those of others. One that is not good is no caller,
+            // whatever the certificate.
+            (Ok(Some(token)), _) => self.bearer(token),
+            (Ok(None), Some(peer)) => self.certificate(peer),
+            (Ok(None), None) => Err(Refusal::Unknown("there is no credential")),
+        };
         let Known { caller, standing } = match (known, token) {
             (Ok(known), _) => known,
-            (Err(Refusal::UnknownKey), Ok(token)) => return Err(Refused::ForKey(token.to_owned())),
+            (Err(Refusal::UnknownKey), Ok(Some(token))) => {
+                return Err(Refused::ForKey(token.to_owned()));
+            }
             (Err(refusal), _) => {
                 if let Refusal::Unknown(why) = refusal {
                     tracing::debug!(path, why, "a call was refused");
@@ -177,17 +187,19 @@ impl Authentication {
 }
 
 /// The bearer credential of a request, of which there is one or none.
-fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut credentials = headers.get_all(AUTHORIZATION).iter();
     match (credentials.next(), credentials.next()) {
-        (None, _) => Err(Refusal::Unknown("there is no credential")),
+        (None, _) => Ok(None),
         (Some(_), Some(_)) => Err(Refusal::Unknown("there are two credentials")),
         (Some(credential), None) => {
             let text = credential
                 .to_str()
                 .map_err(|_| Refusal::Unknown("the credential is no text"))?;
             match text.split_at_checked(BEARER.len()) {
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => Ok(token.trim()),
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => {
+                    Ok(Some(token.trim()))
+                }
                 _ => Err(Refusal::Unknown("the credential is no bearer token")),
             }
         }

@@ -6,14 +6,9 @@
 //! the first word of a silent client for ever.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{JoinError, JoinSet};
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio::net::TcpListener;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::service::Routes;
@@ -26,6 +21,7 @@ use crate::authentication::Authentication;
 use crate::clock::Clock;
 use crate::config::TransportSettings;
 use crate::directory::Directory;
+use crate::listening;
 use crate::metrics::{DecisionMetrics, TransportMetrics};
 use crate::randomness::{Randomness, SystemRandomness};
 use crate::shutdown::Shutdown;
@@ -39,9 +35,6 @@ mod stall;
 
 use connection::Connection;
 use panics::CatchPanics;
-
-/// Wait after accepting failed, e.g. without free descriptors: time for some to be closed.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// What the services stand on.
 #[derive(Clone)]
@@ -78,11 +71,6 @@ impl Transport {
     }
 }
 
-/// In the extensions of a request: the certificates that its client proved to own, its own first,
-/// verified against `tls_client_ca_file`. Absent where the client showed none.
-#[derive(Debug, Clone)]
-pub struct PeerCertificates(pub Arc<[CertificateDer<'static>]>);
-
 /// Serves until the shutdown begins and all connections are closed; the caller bounds that.
 pub async fn serve(
     listener: TcpListener,
@@ -107,66 +95,12 @@ where
         + 'static,
     S::Future: Send,
 {
-    let permits = Arc::new(Semaphore::new(transport.settings.connections_max));
-    // Dropped with this future, which ends what is left of them.
-    let mut connections = JoinSet::new();
-    loop {
-        let (stream, permit) = tokio::select! {
-            biased;
-            () = shutdown.soft().cancelled() => break,
-            Some(ended) = connections.join_next() => {
-                told(ended);
-                continue;
-            }
-            accepted = accept_one(&listener, &permits, &transport.metrics) => accepted,
-        };
+    let failed = || transport.metrics.accept_failed();
+    let serve = |stream| {
         let connection = Connection::new(transport.clone(), service.clone(), shutdown.clone());
-        connections.spawn(async move {
-            // Boxed: its states are large, and most of its time it is in one of them.
-            Box::pin(connection.run(stream)).await;
-            drop(permit);
-        });
-    }
-    drop(listener);
-    while let Some(ended) = connections.join_next().await {
-        told(ended);
-    }
-}
-
-/// A connection that ended in a panic has been logged by the panic hook, and is nobody else's end.
-fn told(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(error = %error, "a connection ended in a panic");
-    }
-}
-
-async fn accept_one(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-    metrics: &TransportMetrics,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // Fails only when the semaphore is closed, which nobody does.
-    let permit = Arc::clone(permits).acquire_owned().await.ok();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _peer)) => {
-                // Small answers must not wait for the peer's acknowledgements.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(error = %error, "no TCP_NODELAY on a gRPC connection");
-                }
-                return (stream, permit);
-            }
-            // The peer gave up in between: nothing is wrong here.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-                ) => {}
-            Err(error) => {
-                metrics.accept_failed();
-                tracing::warn!(error = %error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
-            }
-        }
-    }
+        // Boxed: its states are large, and most of its time it is in one of them.
+        Box::pin(connection.run(stream))
+    };
+    let connections_max = transport.settings.connections_max;
+    listening::accept(listener, connections_max, shutdown.soft(), failed, serve).await;
 }

@@ -1,6 +1,7 @@
 //! Who calls, and what they may: credentials, roles, and accounts that are not theirs.
 
 mod audited;
+mod certificates;
 mod settings;
 mod signed;
 mod tenancy;

@@ -3,6 +3,7 @@
 
 mod account;
 mod auditing;
+mod encrypted;
 mod measuring;
 pub mod program;
 mod reading;

@@ -10,6 +10,7 @@ mod access_requests;
 mod architecture;
 mod bad_input;
 mod callers;
+mod certificates;
 mod change_lists;
 mod chart;
 mod cli;

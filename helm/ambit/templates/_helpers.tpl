@@ -54,6 +54,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "%s-tls" (include "ambit.fullname" .)) .Values.tls.existingSecret -}}
 {{- end -}}
 
+{{/* How the HTTP port is spoken to, as probes and URLs say it. */}}
+{{- define "ambit.httpScheme" -}}
+{{- if and .Values.tls.enabled .Values.tls.http -}}https{{- else -}}http{{- end -}}
+{{- end -}}
+
+{{/* The name of the Service that its certificate has. */}}
+{{- define "ambit.httpHost" -}}
+{{ include "ambit.fullname" . }}.{{ .Release.Namespace }}.svc
+{{- end -}}
+
 {{/* Bytes of a quantity such as 2Gi or 500M. */}}
 {{- define "ambit.bytes" -}}
 {{- $quantity := toString . -}}
@@ -81,6 +91,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- if and .Values.tls.clientCaSecretKey (not .Values.tls.enabled) -}}
 {{- fail "tls.clientCaSecretKey needs tls.enabled" -}}
+{{- end -}}
+{{- if and .Values.tls.clientCaExistingSecret (not .Values.tls.clientCaSecretKey) -}}
+{{- fail "tls.clientCaExistingSecret needs tls.clientCaSecretKey" -}}
+{{- end -}}
+{{- if and .Values.authentication.clientCertificates (not .Values.tls.clientCaSecretKey) -}}
+{{- fail "authentication.clientCertificates needs tls.clientCaSecretKey" -}}
+{{- end -}}
+{{- range .Values.authentication.clientCertificates -}}
+{{- if eq (empty .accounts) (empty .allAccounts) -}}
+{{- fail (printf "authentication.clientCertificates: %s needs either accounts or allAccounts" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.authentication.clientCertificates (not .Values.authentication.required) -}}
+{{- fail "authentication.clientCertificates needs authentication.required" -}}
 {{- end -}}
 {{- if and .Values.authentication.tokensExistingSecret (not .Values.authentication.required) -}}
 {{- fail "authentication.tokensExistingSecret needs authentication.required" -}}
@@ -145,8 +169,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.tls.enabled -}}
 {{- $_ := set $settings "tls_certificate_file" "/run/secrets/ambit/tls/tls.crt" -}}
 {{- $_ := set $settings "tls_key_file" "/run/secrets/ambit/tls/tls.key" -}}
+{{- if .Values.tls.http -}}
+{{- $_ := set $settings "http_tls" true -}}
+{{- else -}}
+{{- $_ := set $settings "plaintext" true -}}
+{{- end -}}
 {{- if .Values.tls.clientCaSecretKey -}}
-{{- $_ := set $settings "tls_client_ca_file" (printf "/run/secrets/ambit/tls/%s" .Values.tls.clientCaSecretKey) -}}
+{{- $_ := set $settings "tls_client_ca_file" (printf "/run/secrets/ambit/%s/%s" (ternary "client-ca" "tls" (ne .Values.tls.clientCaExistingSecret "")) .Values.tls.clientCaSecretKey) -}}
 {{- end -}}
 {{- else if .Values.tls.encryptedByMesh -}}
 {{- $_ := set $settings "plaintext" true -}}
@@ -161,6 +190,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.extraConfig }}
 
 {{ . | trim }}
+{{- end }}
+{{- range .Values.authentication.clientCertificates }}
+
+[[client_certificates]]
+name = {{ .name | toJson }}
+san = {{ .san | toJson }}
+roles = {{ .roles | toJson }}
+{{- if .allAccounts }}
+all_accounts = true
+{{- end }}
+{{- with .accounts }}
+accounts = {{ . | toJson }}
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -10,20 +10,21 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tower::Service;
 
+use super::Transport;
 use super::preface::Prefaced;
 use super::stall::{Calls, Noted};
-use super::{PeerCertificates, Transport};
+use crate::authentication::PeerCertificate;
 use crate::config::TransportSettings;
+use crate::listening::{self, HandshakeError};
 use crate::metrics::ConnectionEnd;
 use crate::randomness::Randomness;
 use crate::shutdown::Shutdown;
-use crate::tls::Tls;
+use crate::tls::{ClientChain, Tls};
 
 /// Resets that a connection may cause before it is closed: what a client asks for and what the
 /// server answers with an error of its own. Without the first a rapid reset costs nothing.
@@ -86,26 +87,26 @@ where
             open.end = ConnectionEnd::Failed;
             return;
         };
-        let peer = certificates(&stream);
+        let peer = ClientChain::of(stream.get_ref().1);
+        let peer = peer.map(|chain| Arc::new(PeerCertificate::new(chain)));
         open.end = self.speak(stream, peer).await;
     }
 
     async fn shake_hands(&self, tls: &Tls, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        let shaking = TlsAcceptor::from(tls.config()).accept(stream);
-        let shaking = tokio::time::timeout(self.transport.settings.handshake_timeout, shaking);
-        // Told to end, the server owes nothing to who has not asked yet.
-        let problem = match self.shutdown.soft().run_until_cancelled(shaking).await? {
-            Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) => error.to_string(),
-            Err(_elapsed) => "the client did not finish it in time".to_owned(),
-        };
-        self.transport.metrics.handshake_failed();
-        tracing::debug!(problem, "a TLS handshake failed");
-        None
+        let timeout = self.transport.settings.handshake_timeout;
+        match listening::shake_hands(tls.config(), stream, timeout, self.shutdown.soft()).await {
+            Ok(stream) => Some(stream),
+            Err(HandshakeError::Ended) => None,
+            Err(error) => {
+                self.transport.metrics.handshake_failed();
+                tracing::debug!(error = %error, "a TLS handshake failed");
+                None
+            }
+        }
     }
 
     /// HTTP/2 until both sides are done, or until we are.
-    async fn speak<IO>(&self, stream: IO, peer: Option<PeerCertificates>) -> ConnectionEnd
+    async fn speak<IO>(&self, stream: IO, peer: Option<Arc<PeerCertificate>>) -> ConnectionEnd
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -119,7 +120,7 @@ where
         let serve = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             if let Some(peer) = &peer {
-                request.extensions_mut().insert(peer.clone());
+                request.extensions_mut().insert(Arc::clone(peer));
             }
             let taken = begin.begin();
             // At once, and not when the turn of its task comes: the call is in flight from here on.
@@ -185,17 +186,6 @@ fn end_of(ended: Result<(), hyper::Error>) -> ConnectionEnd {
             ConnectionEnd::Failed
         }
     }
-}
-
-fn certificates(stream: &TlsStream<TcpStream>) -> Option<PeerCertificates> {
-    let (_, session) = stream.get_ref();
-    let shown = session.peer_certificates()?;
-    Some(PeerCertificates(
-        shown
-            .iter()
-            .map(|certificate| certificate.clone().into_owned())
-            .collect::<Arc<[_]>>(),
-    ))
 }
 
 /// A tenth more or less, so that clients that came at once do not all leave at once.

@@ -34,7 +34,175 @@ fn each_misconfiguration_refuses_to_start_with_one_clear_line() {
     let twice = table("7.toml", &format!("{whole}[[issuers]]\n{whole}"));
     let no_name = table("8.toml", &whole.replace("name = \"a\"", ""));
     let no_table = write("9.toml", "issuers = \"https://x\"\n");
+    let certificates = |name: &str, table: &str| {
+        write(
+            name,
+            &format!("tls_client_ca_file = \"ca\"\n[[client_certificates]]\n{table}\n"),
+        )
+    };
+    let caller =
+        "name = \"a\"\nsan = \"URI:spiffe://x/a\"\nroles = [\"check\"]\naccounts = [\"b\"]\n";
+    let no_ca = write("c1.toml", &format!("[[client_certificates]]\n{caller}"));
+    let no_tls = certificates("c2.toml", caller);
+    let no_san = certificates("c3.toml", &caller.replace("URI:spiffe://x/a", ""));
+    let pattern = certificates("c4.toml", &caller.replace("URI:spiffe://x/a", "DNS:*.a"));
+    let same_san = caller.replace("\"a\"", "\"z\"");
+    let same_san = certificates(
+        "c5.toml",
+        &format!("{caller}[[client_certificates]]\n{same_san}"),
+    );
+    let same_name = caller.replace("x/a", "x/z");
+    let same_name = certificates(
+        "c6.toml",
+        &format!("{caller}[[client_certificates]]\n{same_name}"),
+    );
+    let unknown_role = certificates("c7.toml", &caller.replace("check", "root"));
+    let no_roles = certificates("c8.toml", &caller.replace("\"check\"", ""));
+    let no_accounts = certificates("c9.toml", &caller.replace("\"b\"", ""));
+    let neither = certificates("c10.toml", &caller.replace("accounts = [\"b\"]\n", ""));
+    let both = certificates("c11.toml", &format!("{caller}all_accounts = true"));
+    let wrong_id = certificates("c12.toml", &caller.replace("\"b\"", "\"\""));
+    let no_caller_name = certificates("c13.toml", &caller.replace("name = \"a\"\n", ""));
+    let certificate_slip = certificates("c14.toml", &format!("{caller}sans = []"));
+    let no_certificates = write("c15.toml", "client_certificates = 1\n");
     let cases: &[(&[&str], &str)] = &[
+        (
+            &["--client-certificate-san", "URI:spiffe://x/a"],
+            "flag `--client-certificate-san` needs client_certificate_roles too",
+        ),
+        (
+            &["--client-certificate-roles", "check"],
+            "flag `--client-certificate-roles` needs client_certificate_san too",
+        ),
+        (
+            &["--client-certificate-accounts", "a"],
+            "flag `--client-certificate-accounts` needs client_certificate_san too",
+        ),
+        (
+            &["--client-certificate-all-accounts"],
+            "flag `--client-certificate-all-accounts` needs client_certificate_san too",
+        ),
+        (
+            &[
+                "--client-certificate-san",
+                "URI:spiffe://x/a",
+                "--client-certificate-roles",
+                "check",
+            ],
+            "needs client_certificate_accounts or client_certificate_all_accounts too",
+        ),
+        (
+            &[
+                "--client-certificate-san",
+                "URI:spiffe://x/a",
+                "--client-certificate-roles",
+                "check,root",
+                "--client-certificate-all-accounts",
+            ],
+            "flag `--client-certificate-roles`: must be some of check, request, write and admin",
+        ),
+        (
+            &[
+                "--client-certificate-san",
+                "spiffe://x/a",
+                "--client-certificate-roles",
+                "check",
+                "--client-certificate-all-accounts",
+            ],
+            "flag `--client-certificate-san`: must be as URI:spiffe://",
+        ),
+        (
+            &[
+                "--client-certificate-san",
+                "URI:spiffe://x/a",
+                "--client-certificate-roles",
+                "check",
+                "--client-certificate-accounts",
+                "a,,b",
+            ],
+            "flag `--client-certificate-accounts`: must be ids of accounts",
+        ),
+        (
+            &[
+                "--client-certificate-san",
+                "URI:spiffe://x/a",
+                "--client-certificate-roles",
+                "check",
+                "--client-certificate-accounts",
+                "a",
+                "--client-certificate-all-accounts",
+            ],
+            "contradict each other",
+        ),
+        (
+            &[
+                "--client-certificate-san",
+                "URI:spiffe://x/a",
+                "--client-certificate-roles",
+                "check",
+                "--client-certificate-all-accounts",
+            ],
+            "flag `--client-certificate-san` needs tls_client_ca_file too",
+        ),
+        (&["--config", &no_ca], "`client_certificates` in `"),
+        (&["--config", &no_ca], "needs tls_client_ca_file too"),
+        (&["--config", &no_tls], "needs tls_certificate_file too"),
+        (
+            &["--config", &no_tls, "--authentication", "none"],
+            "contradict each other",
+        ),
+        (
+            &["--config", &no_san],
+            "client certificate `a`: san must be as URI:spiffe://",
+        ),
+        (
+            &["--config", &pattern],
+            "client certificate `a`: san must be as URI:spiffe://",
+        ),
+        (
+            &["--config", &same_san],
+            "client certificate `z`: there is another one with the san URI:spiffe://x/a",
+        ),
+        (
+            &["--config", &same_name],
+            "client certificate `a`: there is another one of this name",
+        ),
+        (
+            &["--config", &unknown_role],
+            "client certificate `a`: roles must be some of check",
+        ),
+        (
+            &["--config", &no_roles],
+            "client certificate `a`: roles must be some of check",
+        ),
+        (
+            &["--config", &no_accounts],
+            "client certificate `a`: accounts must be ids",
+        ),
+        (
+            &["--config", &wrong_id],
+            "client certificate `a`: accounts must be ids",
+        ),
+        (
+            &["--config", &neither],
+            "client certificate `a`: needs accounts that it may name",
+        ),
+        (
+            &["--config", &both],
+            "client certificate `a`: has accounts and all_accounts",
+        ),
+        (
+            &["--config", &no_caller_name],
+            "client certificate ``: needs a name",
+        ),
+        (
+            &["--config", &certificate_slip],
+            "client certificate `a`: unknown field `sans`",
+        ),
+        (
+            &["--config", &no_certificates],
+            "must be tables, each begun by [[client_certificates]]",
+        ),
         (
             &["--jwt-issuer", "i"],
             "flag `--jwt-issuer` needs jwt_audience too",
@@ -232,6 +400,19 @@ fn each_misconfiguration_refuses_to_start_with_one_clear_line() {
                 "required",
             ],
             "in the clear; set tls_certificate_file, or pass --plaintext",
+        ),
+        (
+            &[
+                "--http-address",
+                "0.0.0.0:0",
+                "--authentication",
+                "required",
+            ],
+            "sessions of the console would travel there in the clear; set http_tls, or pass --plaintext",
+        ),
+        (
+            &["--http-tls"],
+            "flag `--http-tls` needs tls_certificate_file too",
         ),
         (
             &["--grpc-address", "[::]:0", "--tokens-file", &tokens],

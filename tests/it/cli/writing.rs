@@ -222,6 +222,7 @@ fn the_doctor_finds_nothing_with_a_server_that_runs() {
         "open files",
         "server",
         "clock",
+        "caller",
     ] {
         let found = answer["findings"]
             .as_array()

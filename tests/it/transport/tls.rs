@@ -10,7 +10,6 @@ use ambit::app::App;
 use ambit::clock::SystemClock;
 use ambit::config::Config;
 use ambit::shutdown::Shutdown;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -20,48 +19,30 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::certificates::{Authority, Pair, authority, pair};
 use crate::cli::{Home, Server as CommandServer, ambit, run};
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
-
-/// A certificate and its key, in PEM.
-struct Pair {
-    certificate: String,
-    key: String,
-}
-
-fn issuer() -> Issuer {
-    let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap()
-}
-
-fn pair(issuer: &Issuer) -> Pair {
-    let key = KeyPair::generate().unwrap();
-    let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = parameters.signed_by(&key, issuer).unwrap();
-    Pair {
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    }
-}
-
-struct Scene {
-    issuer: Issuer,
-    files: TempDir,
+pub struct Scene {
+    pub authority: Authority,
+    pub files: TempDir,
     address: SocketAddr,
+    pub http: SocketAddr,
     shutdown: Shutdown,
     running: tokio::task::JoinHandle<()>,
 }
 
 impl Scene {
     async fn start(client_certificates: Option<&str>) -> Self {
-        let (issuer, files) = (issuer(), tempfile::tempdir().unwrap());
-        let served = pair(&issuer);
+        Self::start_with(client_certificates, &[]).await
+    }
+
+    pub async fn start_with(client_certificates: Option<&str>, more: &[(&str, &str)]) -> Self {
+        let (authority, files) = (authority(), tempfile::tempdir().unwrap());
+        let served = pair(&authority);
         let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(path("tls.crt"), &served.certificate).unwrap();
         std::fs::write(path("tls.key"), &served.key).unwrap();
-        std::fs::write(path("ca.crt"), issuer.pem()).unwrap();
+        std::fs::write(path("ca.crt"), authority.pem()).unwrap();
         let mut flags = BTreeMap::from([
             ("data_dir".to_owned(), path("data")),
             ("grpc_address".to_owned(), "127.0.0.1:0".to_owned()),
@@ -75,14 +56,18 @@ impl Scene {
             flags.insert("tls_client_ca_file".to_owned(), path("ca.crt"));
             flags.insert("tls_client_certificates".to_owned(), mode.to_owned());
         }
+        for (key, value) in more {
+            flags.insert((*key).to_owned(), (*value).to_owned());
+        }
         let config = Config::load(&flags, [], None).unwrap();
         let shutdown = Shutdown::new();
         let clock = Arc::new(SystemClock::new());
         let app = App::start(&config, clock, shutdown.clone()).await.unwrap();
         Self {
-            issuer,
+            authority,
             files,
             address: app.grpc_address(),
+            http: app.http_address(),
             shutdown,
             running: tokio::spawn(async move { app.run().await.unwrap() }),
         }
@@ -100,7 +85,7 @@ impl Scene {
 
     async fn connect(&self, own: Option<&Pair>) -> Result<TlsStream<TcpStream>, String> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
+        roots.add(self.authority.der().clone()).unwrap();
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -123,14 +108,14 @@ impl Scene {
             .map_err(|error| error.to_string())
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         // As an orchestrator does it: beside, then in its place.
         let beside = self.files.path().join("beside");
         std::fs::write(&beside, text).unwrap();
         std::fs::rename(beside, self.files.path().join(name)).unwrap();
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.begin();
         self.running.await.unwrap();
     }
@@ -151,14 +136,17 @@ async fn only_who_speaks_tls_is_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_certificates_are_asked_for_or_required() {
     let optional = Scene::start(Some("optional")).await;
-    let (known, unknown) = (pair(&optional.issuer), pair(&issuer()));
+    let (known, unknown) = (pair(&optional.authority), pair(&authority()));
     optional.ask(None).await.unwrap();
     optional.ask(Some(&known)).await.unwrap();
     optional.ask(Some(&unknown)).await.unwrap_err();
     optional.stop().await;
     let required = Scene::start(Some("required")).await;
     required.ask(None).await.unwrap_err();
-    required.ask(Some(&pair(&required.issuer))).await.unwrap();
+    required
+        .ask(Some(&pair(&required.authority)))
+        .await
+        .unwrap();
     required.stop().await;
 }
 
@@ -167,7 +155,7 @@ async fn client_certificates_are_asked_for_or_required() {
 async fn changed_files_are_served_once_they_fit_together() {
     let scene = Scene::start(None).await;
     let before = scene.ask(None).await.unwrap();
-    let renewed = pair(&scene.issuer);
+    let renewed = pair(&scene.authority);
     scene.write("tls.crt", &renewed.certificate);
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(scene.ask(None).await.unwrap(), before);
@@ -205,13 +193,14 @@ async fn case_20_half_a_configuration_of_tls_does_not_start() {
             "tls_client_ca_file",
         ),
         (&[("tls_client_certificates", "perhaps")], "optional"),
+        (&[("http_tls", "true")], "tls_certificate_file"),
     ] {
         let error = load(settings).unwrap_err().to_string();
         assert!(error.contains(missing) && !error.contains('\n'), "{error}");
     }
     let files = tempfile::tempdir().unwrap();
     let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
-    let (one, other) = (pair(&issuer()), pair(&issuer()));
+    let (one, other) = (pair(&authority()), pair(&authority()));
     std::fs::write(path("good.crt"), &one.certificate).unwrap();
     std::fs::write(path("good.key"), &one.key).unwrap();
     std::fs::write(path("other.key"), &other.key).unwrap();
@@ -244,7 +233,7 @@ async fn case_20_half_a_configuration_of_tls_does_not_start() {
 fn case_20_without_its_files_of_tls_it_ends_with_one_line() {
     let files = tempfile::tempdir().unwrap();
     let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
-    let good = pair(&issuer());
+    let good = pair(&authority());
     std::fs::write(path("good.crt"), &good.certificate).unwrap();
     std::fs::write(path("good.key"), &good.key).unwrap();
     std::fs::write(path("empty"), "").unwrap();
