@@ -97,6 +97,7 @@ where
         let fresh = make_store().await;
         println!("store contract: {}", clause.name);
         (clause.run)(&fresh).await;
+        drop(fresh.kept);
     }
 }
 

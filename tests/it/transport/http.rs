@@ -33,7 +33,8 @@ impl Scene {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_http_port_is_served_over_tls_and_not_in_the_clear() {
     // Certificates of clients are asked for on the gRPC port alone: browsers and probes have none.
-    let scene = Scene::start_with(Some("required"), &[("http_tls", "true")]).await;
+    let settings = [("http_tls", "true"), ("handshake_timeout_ms", "5000")];
+    let scene = Scene::start_with(Some("required"), &settings).await;
     let authority_of_server = &scene.authority;
     let answered = scene.healthz(authority_of_server, "https").await;
     assert_eq!(answered.unwrap(), "ok\n");
@@ -43,7 +44,7 @@ async fn the_http_port_is_served_over_tls_and_not_in_the_clear() {
         .unwrap_err();
     scene.healthz(&authority(), "https").await.unwrap_err();
     let stalled = TcpStream::connect(scene.http).await.unwrap();
-    super::lives::closed_within(stalled, Duration::from_secs(5)).await;
+    super::lives::closed_within(stalled, Duration::from_secs(30)).await;
 
     // The console too, whose pages are for who has a link.
     let url = format!(
