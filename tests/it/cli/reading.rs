@@ -92,15 +92,15 @@ fn every_failure_has_its_status_and_one_line_that_says_what_to_do() {
     run(&mut ambit(unreachable))
         .ends(3)
         .complains("`ambit serve`");
-    let encrypted = [
+    let of_no_scheme = [
         "check",
         "acme",
         "de1",
         "contact.view",
         "--server",
-        "https://h:1",
+        "ftp://h:1",
     ];
-    run(&mut ambit(encrypted))
+    run(&mut ambit(of_no_scheme))
         .ends(2)
         .complains("http://HOST:PORT");
 
