@@ -18,6 +18,7 @@ use crate::access_requests::{AccessRequests, ConsoleSettings};
 use crate::authentication::{Authentication, AuthenticationError};
 use crate::clock::Clock;
 use crate::config::{Config, Database, DatabaseUrl};
+use crate::decision_log::{DecisionLog, DecisionLogError};
 use crate::directory::Directory;
 use crate::feed::{Backoff, Feed};
 use crate::graph_cache::{CacheLimits, Computing, GraphCache};
@@ -82,6 +83,8 @@ pub enum AppError {
     Notifications(#[from] NotificationsError),
     #[error(transparent)]
     Language(#[from] LanguageError),
+    #[error(transparent)]
+    DecisionLog(#[from] DecisionLogError),
     #[error("no thread can be started for the feed: {0}")]
     Thread(#[source] std::io::Error),
     #[error("the {part} ended by itself: {problem}")]
@@ -109,6 +112,7 @@ pub struct App {
     /// Where there are files of TLS to follow.
     tls: Option<Task>,
     upkeep: Task,
+    decision_log: DecisionLog,
     /// Dropped last: connections of the store may have been opened there.
     _background: Background,
 }
@@ -143,6 +147,7 @@ impl App {
         let console_url = console_url(config, http_address);
         let linking = linking(config, &console_url);
         let requests = requests_of(&directory, &store, &outbox, &clock, linking);
+        let decision_log = decision_log_of(config, &clock, &metrics)?;
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
         let console = console_of(&requests, &graphs, &store, &clock, &console_url)?;
@@ -174,6 +179,7 @@ impl App {
             clock: Arc::clone(&clock),
             shutdown: shutdown.clone(),
             decisions: metrics.decisions(),
+            decision_log: decision_log.clone(),
             stall_timeout: config.transport.stream_stall_timeout,
         });
         let transport = transport_of(config, tls.clone(), &metrics);
@@ -196,6 +202,7 @@ impl App {
             tls: tls
                 .map(|tls| background.spawn("TLS", tls.follow(metrics.transport(), last.clone()))),
             upkeep: background.spawn("metrics", metrics.keep_up(last.clone())),
+            decision_log,
             _background: background,
             grpc: Task::spawn("gRPC server", grpc),
             http,
@@ -257,6 +264,7 @@ impl App {
             }
             self.upkeep.ended().await;
             self.http.ended().await;
+            self.decision_log.close().await;
             self.store.close().await;
         };
         if tokio::time::timeout(closing, close).await.is_err() {
@@ -520,6 +528,19 @@ fn feed_of(
         Arc::clone(clock),
         config.feed_poll_interval,
         metrics.catch_up_seconds(),
+    )
+}
+
+fn decision_log_of(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<DecisionLog, DecisionLogError> {
+    DecisionLog::open(
+        &config.decision_log,
+        Arc::clone(clock),
+        &SystemRandomness,
+        metrics.decision_log(),
     )
 }
 

@@ -15,12 +15,14 @@ use std::time::Duration;
 
 mod authentication;
 mod client_certificates;
+mod decision_log;
 mod keys;
 mod notifications;
 mod transport;
 
 pub use authentication::{AuthenticationSettings, IssuerSettings, JwtAlgorithm, KeySource};
 pub use client_certificates::CertificateCaller;
+pub use decision_log::{DecisionLogDestination, DecisionLogSettings, MaskKey, MaskedField, Ratio};
 pub use keys::{Form, KEYS, Key};
 pub use notifications::{
     Language, MailSettings, NotificationSettings, SmtpUrl, WebhookSecret, WebhookSettings,
@@ -124,6 +126,7 @@ pub struct Config {
     pub transport: TransportSettings,
     pub log_format: LogFormat,
     pub log_filter: String,
+    pub decision_log: DecisionLogSettings,
     pub notifications: NotificationSettings,
     /// Variables that look like settings and are none: to be named in the log.
     pub ignored_variables: Vec<String>,
@@ -306,6 +309,7 @@ impl Config {
                 },
             )?,
             log_filter: layers.parse("log_filter", "must be text", |text| Some(text.to_owned()))?,
+            decision_log: layers.decision_log()?,
             notifications: layers.notifications()?,
             ignored_variables: ignored(&environment),
             database,

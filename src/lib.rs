@@ -7,6 +7,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod decision_log;
 pub mod demo;
 pub mod directory;
 pub mod feed;

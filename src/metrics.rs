@@ -21,12 +21,14 @@ use crate::feed::{FeedMode, FeedStatus};
 use crate::graph_cache::{GraphCache, LoadSeconds};
 
 mod calls;
+mod decision_log;
 mod decisions;
 mod notifications;
 mod store;
 mod transport;
 
 pub use calls::{CODES, CallMetrics, MethodId};
+pub use decision_log::DecisionLogMetrics;
 pub use decisions::{DecidingMethod, DecisionMetrics, Tally};
 pub use notifications::{NotificationChannel, NotificationMetrics};
 pub use store::StoreMetrics;
@@ -72,6 +74,7 @@ pub struct Metrics {
     transport: TransportMetrics,
     decisions: DecisionMetrics,
     store: StoreMetrics,
+    decision_log: DecisionLogMetrics,
 }
 
 struct FeedMetrics {
@@ -153,6 +156,7 @@ impl Metrics {
             transport: TransportMetrics::register(),
             decisions,
             store,
+            decision_log: DecisionLogMetrics::register(),
         }))
     }
 
@@ -179,6 +183,11 @@ impl Metrics {
     /// What the worker of notifications counts by.
     pub fn notifications(&self) -> NotificationMetrics {
         self.notifications.clone()
+    }
+
+    /// What the decision log counts by.
+    pub fn decision_log(&self) -> DecisionLogMetrics {
+        self.decision_log.clone()
     }
 
     /// What the gRPC port counts by.

@@ -383,6 +383,42 @@ pub const KEYS: &[Key] = &[
         "What may wait to be sent of one gRPC call",
     ),
     key(
+        "decision_log",
+        "off",
+        "Where decisions are written down as JSON lines: off, stdout, or the path of a file with a slash in it",
+    ),
+    key(
+        "decision_log_allow_ratio",
+        "0.01",
+        "Share of the allowing decisions, and of the lists, that are written down, from 0 to 1",
+    ),
+    key(
+        "decision_log_deny_ratio",
+        "0.1",
+        "Share of the denying decisions that are written down, from 0 to 1",
+    ),
+    key(
+        "decision_log_mask",
+        "",
+        "Fields of the decision log that are masked: a list of caller, account_id, user_id and resource_id",
+    ),
+    of_form(
+        Form::Secret,
+        "decision_log_mask_key",
+        "",
+        "Secret of at least 16 bytes that masked fields are made pseudonyms with; without it they are left out",
+    ),
+    key(
+        "decision_log_mask_key_file",
+        "",
+        "File that holds the decision_log_mask_key, for a secret that is mounted",
+    ),
+    key(
+        "decision_log_queue_records_max",
+        "8192",
+        "Records of the decision log that wait to be written; further ones are dropped and counted",
+    ),
+    key(
         "log_format",
         "auto",
         "human, json, or auto: human on a terminal, json otherwise",

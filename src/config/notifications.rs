@@ -170,7 +170,7 @@ impl Layers<'_> {
     }
 
     /// A value that may be written in place or be the content of a file.
-    fn secret(
+    pub(super) fn secret(
         &self,
         key: &'static str,
         file_key: &'static str,

@@ -20,6 +20,7 @@ use crate::access_requests::AccessRequests;
 use crate::authentication::Authentication;
 use crate::clock::Clock;
 use crate::config::TransportSettings;
+use crate::decision_log::DecisionLog;
 use crate::directory::Directory;
 use crate::listening;
 use crate::metrics::{DecisionMetrics, TransportMetrics};
@@ -46,6 +47,7 @@ pub struct Backend {
     pub clock: Arc<dyn Clock>,
     pub shutdown: Shutdown,
     pub decisions: DecisionMetrics,
+    pub decision_log: DecisionLog,
     /// How long a reader may leave a chunk of a stream waiting.
     pub stall_timeout: Duration,
 }

@@ -69,6 +69,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "decision_log",
+        &["authz", "clock", "config", "metrics", "randomness"],
+    ),
+    (
         "notifications",
         &[
             "authz",
