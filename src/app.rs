@@ -151,13 +151,7 @@ impl App {
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
         let console = console_of(&requests, &graphs, &store, &clock, &console_url)?;
-        // Set once, here.
-        let _first = telling.set(Telling {
-            graphs: graphs.clone(),
-            feed: feed.status(),
-            metrics: Arc::clone(&metrics),
-            console,
-        });
+        tell(&telling, &graphs, &feed, &metrics, console);
         let retention = retention_of(config, &store, &clock);
         let keeper = Keeper::new(requests.clone());
         let around = Surroundings {
@@ -264,12 +258,12 @@ impl App {
             }
             self.upkeep.ended().await;
             self.http.ended().await;
-            self.decision_log.close().await;
-            self.store.close().await;
+            // Beside each other: a reader of the log that is stuck keeps no database open.
+            tokio::join!(self.decision_log.close(), self.store.close());
         };
         if tokio::time::timeout(closing, close).await.is_err() {
-            // Nothing is lost: what was acknowledged is in the write-ahead log.
-            tracing::warn!("the database was not closed in time");
+            // No write is lost: what was acknowledged is in the write-ahead log.
+            tracing::warn!("the database or the decision log was not closed in time");
         }
         tracing::info!("ended");
         died.map_or(Ok(()), Err)
@@ -529,6 +523,23 @@ fn feed_of(
         config.feed_poll_interval,
         metrics.catch_up_seconds(),
     )
+}
+
+/// Gives the HTTP port what it tells of.
+fn tell(
+    telling: &OnceLock<Telling>,
+    graphs: &GraphCache,
+    feed: &Feed,
+    metrics: &Arc<Metrics>,
+    console: Console,
+) {
+    // Set once, here.
+    let _first = telling.set(Telling {
+        graphs: graphs.clone(),
+        feed: feed.status(),
+        metrics: Arc::clone(metrics),
+        console,
+    });
 }
 
 fn decision_log_of(

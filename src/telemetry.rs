@@ -16,6 +16,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, LogFormat};
 
+pub mod trace_context;
+
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     #[error("`log_filter` must be a filter as info,ambit=debug, this is `{filter}`: {problem}")]

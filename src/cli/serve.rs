@@ -124,9 +124,10 @@ fn start_error(error: AppError) -> CliError {
             "{error}; see `ambit doctor`, or choose another with --data-dir"
         )),
         AppError::Postgres(_) => CliError::usage(format!("{error}; see `ambit doctor`")),
-        AppError::Authentication(_) | AppError::Notifications(_) | AppError::Tls(_) => {
-            CliError::usage(error)
-        }
+        AppError::Authentication(_)
+        | AppError::DecisionLog(_)
+        | AppError::Notifications(_)
+        | AppError::Tls(_) => CliError::usage(error),
         AppError::Ended
         | AppError::Metrics(_)
         | AppError::Language(_)

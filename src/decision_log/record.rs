@@ -17,7 +17,7 @@ pub struct Record<'a> {
     /// The service that asked; `None` where no authentication is configured.
     pub caller: Option<&'a str>,
     /// From the caller's `traceparent`.
-    pub trace_id: Option<&'a str>,
+    pub trace_id: Option<String>,
     pub account: &'a str,
     pub subject: Subject<'a>,
     /// The revision token of the answer.
@@ -64,7 +64,7 @@ struct Line<'a> {
     time: String,
     method: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
+    trace_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     caller: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]

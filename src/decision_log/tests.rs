@@ -46,7 +46,7 @@ fn record(user: &str) -> Record<'_> {
     Record {
         method: "Check",
         caller: Some("token:crm"),
-        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
         account: "acme",
         subject: Subject {
             user: Some(user),

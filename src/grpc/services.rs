@@ -67,6 +67,7 @@ pub fn routes(backend: &Backend) -> Routes {
     let decision = DecisionServiceServer::new(DecisionHandlers::new(
         reading.clone(),
         backend.decisions.clone(),
+        backend.decision_log.clone(),
     ))
     .max_encoding_message_size(ANSWER_BYTES_MAX);
     let decision = ByMethod {

@@ -28,7 +28,8 @@ impl DecidingMethod {
         Self::Explain,
     ];
 
-    fn as_str(self) -> &'static str {
+    /// The name of the rpc.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Check => "Check",
             Self::BatchCheck => "BatchCheck",

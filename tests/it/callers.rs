@@ -5,9 +5,9 @@ mod certificates;
 mod settings;
 mod signed;
 mod tenancy;
-mod tokens;
+pub mod tokens;
 mod walk;
-mod wire;
+pub mod wire;
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub fn seconds_from_now(seconds: i64) -> Timestamp {
 /// A database with the accounts `mine` and `ours`, and a server on it that asks who calls.
 pub struct Scene {
     /// Kept as long as the server.
-    _database: Database,
+    database: Database,
     pub tokens: Arc<dyn TokenStore>,
     pub server: TestServer,
     /// Of `ours`.
@@ -91,11 +91,17 @@ impl Scene {
         let clock = Arc::new(SystemClock::new());
         let server = TestServer::start_with(&database, clock, settings).await;
         Self {
-            _database: database,
+            database,
             tokens: store,
             server,
             revision,
         }
+    }
+
+    /// Ends the server; what it leaves is for another.
+    pub async fn stop(self) -> Database {
+        self.server.stop().await;
+        self.database
     }
 }
 

@@ -1,26 +1,30 @@
-//! `ListAccessible`: what a user can reach, whole or in pages, chunk by chunk.
+//! Questions for all that there is: which resources, which users, which actions.
 
-use super::{DecisionHandlers, Question};
-use crate::authz::access_set::Narrowing;
+use super::asker::Asker;
+use super::question::Question;
+use super::{DecisionHandlers, REQUEST};
+use crate::authz::access_set::{Narrowing, actions_allowed, users_with_access};
+use crate::authz::decision::Effect;
 use crate::authz::model::{ID_BYTES_MAX, Timestamp};
-use crate::grpc::admission::Admission;
+use crate::decision_log::{Listed, Subject, What};
 use crate::grpc::chunks::{CHUNK_BYTES, Chunks};
-use crate::grpc::convert;
+use crate::grpc::convert::{self, Asked};
 use crate::grpc::packed::PackedIds;
 use crate::grpc::page_token::Binding;
 use crate::grpc::status::Failure;
 use crate::grpc::wire;
 
 /// Most ids of a page of a list.
-const PAGE_IDS_MAX: usize = 100_000;
+pub const PAGE_IDS_MAX: usize = 100_000;
 
 impl DecisionHandlers {
     pub(super) async fn list_accessible(
         &self,
-        admission: &Admission,
+        asker: Asker,
         request: wire::ListAccessibleRequest,
     ) -> Result<Chunks<wire::ListAccessibleResponse>, Failure> {
-        let account = admission.account(&request.account_id)?;
+        let draw = self.log.draw();
+        let account = asker.account(&request.account_id)?;
         let mut question = Question::new(
             &request.user_id,
             &request.action,
@@ -42,7 +46,7 @@ impl DecisionHandlers {
             .page(&account, request.consistency.as_ref(), place.as_ref())
             .await?;
         question.resolve(&read)?;
-        let reading = self.reading.clone();
+        let (reading, log) = (self.reading.clone(), self.log.clone());
         Ok(self.reading.chunks(move |sender| async move {
             let mut turn = sender.unless_gone(reading.turn(&account)).await?;
             let set = question.access_set(&read)?;
@@ -51,9 +55,21 @@ impl DecisionHandlers {
                 team: named(&request.team_id),
                 group: named(&request.access_group_id),
             });
+            let total = accessible.total();
+            let revision = reading.revision(&account, read.head);
+            log.write(draw, Effect::Allow, || {
+                let subject = question.subject();
+                asker.record(
+                    "ListAccessible",
+                    &account,
+                    subject,
+                    &revision,
+                    listed(total),
+                )
+            });
             let mut chunk = wire::ListAccessibleResponse {
-                total: Some(accessible.total()),
-                revision: reading.revision(&account, read.head),
+                total: Some(total),
+                revision,
                 ..wire::ListAccessibleResponse::default()
             };
             let size = page_size(request.page_size);
@@ -88,6 +104,120 @@ impl DecisionHandlers {
             }
         }))
     }
+
+    pub(super) async fn list_users_with_access(
+        &self,
+        asker: &Asker,
+        request: wire::ListUsersWithAccessRequest,
+    ) -> Result<Chunks<wire::ListUsersWithAccessResponse>, Failure> {
+        let draw = self.log.draw();
+        let account = asker.account(&request.account_id)?;
+        convert::id_text(&request.action, "action")?;
+        convert::id_text(&request.resource_type, "resource_type")?;
+        Asked::new(
+            &account,
+            &request.resource_id,
+            request.resource_facts.as_ref(),
+            &REQUEST,
+        )?;
+        let at = self.reading.at(request.at.as_ref())?;
+        let read = self
+            .reading
+            .account(&account, request.consistency.as_ref())
+            .await?;
+        let revision = self.reading.revision(&account, read.head);
+        let turn_of = account.clone();
+        let work = move || {
+            let asked = Asked::new(
+                &account,
+                &request.resource_id,
+                request.resource_facts.as_ref(),
+                &REQUEST,
+            )?;
+            let users = users_with_access(
+                &read.graph,
+                &request.resource_type,
+                &request.action,
+                asked.target(),
+                at,
+            )
+            .map_err(|error| Failure::unknown_name(&error))?;
+            Ok::<_, Failure>((users, account, request))
+        };
+        let (users, account, request) = self.reading.compute(&turn_of, work).await??;
+        self.log.write(draw, Effect::Allow, || {
+            let subject = Subject {
+                user: None,
+                action: Some(&request.action),
+                resource_type: &request.resource_type,
+                resource_id: &request.resource_id,
+                at,
+            };
+            let what = listed(number(users.len()));
+            asker.record("ListUsersWithAccess", &account, subject, &revision, what)
+        });
+        Ok(self.reading.chunks(move |sender| async move {
+            let mut chunk = wire::ListUsersWithAccessResponse {
+                total: Some(number(users.len())),
+                users: Vec::new(),
+                revision,
+            };
+            let mut bytes = 0;
+            for (user, decision) in &users {
+                // An id, a reason and four small fields.
+                bytes += user.as_str().len() + decision.reason.as_str().len() + 24;
+                chunk.users.push(convert::user_access(user, decision));
+                if bytes >= CHUNK_BYTES {
+                    bytes = 0;
+                    sender.send(std::mem::take(&mut chunk)).await?;
+                }
+            }
+            sender.send(chunk).await
+        }))
+    }
+
+    pub(super) async fn list_actions(
+        &self,
+        asker: &Asker,
+        request: &wire::ListActionsRequest,
+    ) -> Result<wire::ListActionsResponse, Failure> {
+        let draw = self.log.draw();
+        let account = asker.account(&request.account_id)?;
+        let user = convert::id_text(&request.user_id, "user_id")?;
+        let resource_type = convert::id_text(&request.resource_type, "resource_type")?;
+        let asked = Asked::new(
+            &account,
+            &request.resource_id,
+            request.resource_facts.as_ref(),
+            &REQUEST,
+        )?;
+        let at = self.reading.at(request.at.as_ref())?;
+        let read = self
+            .reading
+            .account(&account, request.consistency.as_ref())
+            .await?;
+        let allowed = actions_allowed(&read.graph, user, resource_type, asked.target(), at)
+            .map_err(|error| Failure::unknown_name(&error))?;
+        let revision = self.reading.revision(&account, read.head);
+        self.log.write(draw, Effect::Allow, || {
+            let subject = Subject {
+                user: Some(user),
+                action: None,
+                resource_type,
+                resource_id: &request.resource_id,
+                at,
+            };
+            let what = listed(number(allowed.len()));
+            asker.record("ListActions", &account, subject, &revision, what)
+        });
+        Ok(wire::ListActionsResponse {
+            actions: allowed
+                .iter()
+                .map(|(action, decision)| convert::allowed_action(action, decision))
+                .collect(),
+            revision,
+        })
+    }
 }
 
 /// What is listed; page size and freshness aside, a page token is good for nothing else.
@@ -119,6 +249,19 @@ fn page_size(asked: u32) -> Option<usize> {
         Ok(asked) => Some(asked.min(PAGE_IDS_MAX)),
         Err(_) => Some(PAGE_IDS_MAX),
     }
+}
+
+/// The outcome of a list, as the decision log says it.
+fn listed(accessible: u64) -> What<'static> {
+    What::Listed(Listed {
+        asked: None,
+        accessible,
+    })
+}
+
+/// Exact: no memory holds more.
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 fn named(id: &str) -> Option<&str> {
