@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
@@ -101,12 +102,12 @@ async fn accept_one(
 }
 
 /// The handshake of one connection. Told to end, the server owes nothing to who has not asked yet.
-pub async fn shake_hands(
+pub async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
     config: Arc<ServerConfig>,
-    stream: TcpStream,
+    stream: IO,
     timeout: Duration,
     ending: &CancellationToken,
-) -> Result<TlsStream<TcpStream>, HandshakeError> {
+) -> Result<TlsStream<IO>, HandshakeError> {
     let shaking = tokio::time::timeout(timeout, TlsAcceptor::from(config).accept(stream));
     match ending.run_until_cancelled(shaking).await {
         Some(Ok(shaken)) => shaken.map_err(HandshakeError::Failed),

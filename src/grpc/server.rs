@@ -31,6 +31,7 @@ use crate::store::Store;
 use crate::tls::Tls;
 
 mod connection;
+mod linger;
 mod panics;
 mod preface;
 mod stall;

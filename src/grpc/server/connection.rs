@@ -16,6 +16,7 @@ use tonic::codegen::http::{Request, Response};
 use tower::Service;
 
 use super::Transport;
+use super::linger::{self, Lent};
 use super::preface::Prefaced;
 use super::stall::{Calls, Noted};
 use crate::authentication::PeerCertificate;
@@ -79,20 +80,27 @@ where
 
     pub async fn run(self, stream: TcpStream) {
         let mut open = Open::new(&self.transport);
+        let (stream, returned) = linger::lend(stream);
+        open.end = self.serve(stream).await;
+        if open.end == ConnectionEnd::Closed {
+            let hard = self.shutdown.hard();
+            hard.run_until_cancelled(returned.linger()).await;
+        }
+    }
+
+    async fn serve(&self, stream: Lent) -> ConnectionEnd {
         let Some(tls) = &self.transport.tls else {
-            open.end = self.speak(stream, None).await;
-            return;
+            return self.speak(stream, None).await;
         };
         let Some(stream) = self.shake_hands(tls, stream).await else {
-            open.end = ConnectionEnd::Failed;
-            return;
+            return ConnectionEnd::Failed;
         };
         let peer = ClientChain::of(stream.get_ref().1);
         let peer = peer.map(|chain| Arc::new(PeerCertificate::new(chain)));
-        open.end = self.speak(stream, peer).await;
+        self.speak(stream, peer).await
     }
 
-    async fn shake_hands(&self, tls: &Tls, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    async fn shake_hands(&self, tls: &Tls, stream: Lent) -> Option<TlsStream<Lent>> {
         let timeout = self.transport.settings.handshake_timeout;
         match listening::shake_hands(tls.config(), stream, timeout, self.shutdown.soft()).await {
             Ok(stream) => Some(stream),
