@@ -64,6 +64,7 @@ fn documented() -> BTreeMap<String, String> {
 /// What is counted in things, or says which of several holds.
 const COUNTS: &[&str] = &[
     "ambit_build_info",
+    "ambit_calls_arriving",
     "ambit_calls_in_flight",
     "ambit_connections",
     "ambit_feed_mode",

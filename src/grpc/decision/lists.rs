@@ -50,11 +50,7 @@ impl DecisionHandlers {
         Ok(self.reading.chunks(move |sender| async move {
             let mut turn = sender.unless_gone(reading.turn(&account)).await?;
             let set = question.access_set(&read)?;
-            let accessible = set.accessible(Narrowing {
-                owner: named(&request.owner_id),
-                team: named(&request.team_id),
-                group: named(&request.access_group_id),
-            });
+            let accessible = set.accessible(narrowing(&request));
             let total = accessible.total();
             let revision = reading.revision(&account, read.head);
             log.write(draw, Effect::Allow, || {
@@ -262,6 +258,14 @@ fn listed(accessible: u64) -> What<'static> {
 /// Exact: no memory holds more.
 fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn narrowing(request: &wire::ListAccessibleRequest) -> Narrowing<'_> {
+    Narrowing {
+        owner: named(&request.owner_id),
+        team: named(&request.team_id),
+        group: named(&request.access_group_id),
+    }
 }
 
 fn named(id: &str) -> Option<&str> {
