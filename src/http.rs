@@ -81,25 +81,35 @@ pub async fn serve(
         .route("/accounts/{*page}", any(console))
         .with_state(Told { telling, shutdown });
     let (tls, timeout) = (port.tls, port.handshake_timeout);
+    let closed = CancellationToken::new();
     let serve = |stream| {
-        let (router, tls, ending) = (router.clone(), tls.clone(), ending.clone());
+        let (router, tls) = (router.clone(), tls.clone());
+        let (ending, closed) = (ending.clone(), closed.clone());
         async move {
             let Some(tls) = tls else {
-                return speak(stream, router, &ending).await;
+                return speak(stream, router, &closed).await;
             };
             match listening::shake_hands(tls.http_config(), stream, timeout, &ending).await {
-                Ok(stream) => speak(stream, router, &ending).await,
+                Ok(stream) => speak(stream, router, &closed).await,
                 Err(error) => tracing::debug!(error = %error, "a TLS handshake failed"),
             }
         }
     };
-    listening::accept(port.listener, CONNECTIONS_MAX, &ending, || {}, serve).await;
+    listening::accept(
+        port.listener,
+        CONNECTIONS_MAX,
+        &ending,
+        &closed,
+        || {},
+        serve,
+    )
+    .await;
     Ok(())
 }
 
 /// HTTP/1.1 until both sides are done, or until we are: then the answer that is under way is the
 /// last.
-async fn speak<IO>(stream: IO, router: Router, ending: &CancellationToken)
+async fn speak<IO>(stream: IO, router: Router, closed: &CancellationToken)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -110,7 +120,7 @@ where
     let mut speaking = pin!(speaking);
     let ended = tokio::select! {
         ended = speaking.as_mut() => ended,
-        () = ending.cancelled() => {
+        () = closed.cancelled() => {
             speaking.as_mut().graceful_shutdown();
             speaking.await
         }

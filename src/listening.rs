@@ -30,10 +30,14 @@ pub enum HandshakeError {
 
 /// Accepts until told to end, then waits for the connections that stand; whoever calls bounds that,
 /// and dropping the future ends what is left of them. `failed` is told of each attempt that fails.
+///
+/// `closed` is cancelled once the port is: a connection that ends before would have its client come
+/// back to a port that is about to close, where nobody takes it in any more and it is reset.
 pub async fn accept<Serving>(
     listener: TcpListener,
     connections_max: usize,
     ending: &CancellationToken,
+    closed: &CancellationToken,
     failed: impl Fn() + Sync,
     serve: impl Fn(TcpStream) -> Serving,
 ) where
@@ -58,6 +62,7 @@ pub async fn accept<Serving>(
         });
     }
     drop(listener);
+    closed.cancel();
     while let Some(ended) = connections.join_next().await {
         told(ended);
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::service::Routes;
@@ -100,11 +101,14 @@ where
     S::Future: Send,
 {
     let failed = || transport.metrics.accept_failed();
+    let closed = CancellationToken::new();
     let serve = |stream| {
-        let connection = Connection::new(transport.clone(), service.clone(), shutdown.clone());
+        let (transport, service) = (transport.clone(), service.clone());
+        let connection = Connection::new(transport, service, shutdown.clone(), closed.clone());
         // Boxed: its states are large, and most of its time it is in one of them.
         Box::pin(connection.run(stream))
     };
     let connections_max = transport.settings.connections_max;
-    listening::accept(listener, connections_max, shutdown.soft(), failed, serve).await;
+    let ending = shutdown.soft();
+    listening::accept(listener, connections_max, ending, &closed, failed, serve).await;
 }

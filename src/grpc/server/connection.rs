@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tower::Service;
@@ -36,6 +37,8 @@ pub struct Connection<S> {
     transport: Transport,
     service: S,
     shutdown: Shutdown,
+    /// The port is closed: whoever is told to go comes back to no socket that is about to be.
+    closed: CancellationToken,
 }
 
 /// Counts a connection as open until it is dropped, however that comes.
@@ -70,11 +73,17 @@ where
         + 'static,
     S::Future: Send,
 {
-    pub fn new(transport: Transport, service: S, shutdown: Shutdown) -> Self {
+    pub fn new(
+        transport: Transport,
+        service: S,
+        shutdown: Shutdown,
+        closed: CancellationToken,
+    ) -> Self {
         Self {
             transport,
             service,
             shutdown,
+            closed,
         }
     }
 
@@ -146,7 +155,7 @@ where
             .map(|age| jittered(age, self.transport.randomness.as_ref()));
         let grace = tokio::select! {
             ended = speaking.as_mut() => return end_of(ended),
-            () = self.shutdown.soft().cancelled() => None,
+            () = self.closed.cancelled() => None,
             () = reached(age) => {
                 self.transport.metrics.aged();
                 Some(settings.connection_age_grace)
