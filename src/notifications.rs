@@ -183,14 +183,14 @@ impl LaneOf {
 /// How one attempt ended.
 struct Ended {
     has_failed: bool,
-    /// That the receiver asked for.
-    pause: Option<Duration>,
+    /// How long the receiver asked to be left alone, from the moment of its answer.
+    paused_until: Option<Duration>,
 }
 
 impl Ended {
     const FAILED: Self = Self {
         has_failed: true,
-        pause: None,
+        paused_until: None,
     };
 }
 
@@ -347,10 +347,9 @@ impl Notifications {
         let Some(lane) = lane else {
             return;
         };
-        let now = self.inner.around.clock.monotonic();
         lane.in_flight = lane.in_flight.saturating_sub(1);
-        if let Some(pause) = ended.pause {
-            lane.paused_until = now.saturating_add(pause.min(PAUSE_MAX));
+        if let Some(until) = ended.paused_until {
+            lane.paused_until = until;
         }
         if ended.has_failed != lane.is_failing {
             let destination = lane.of.name();

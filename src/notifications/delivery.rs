@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::message::{LinkMaker, Told, message_id};
 use super::webhook::Message;
-use super::{Attempt, Ended, Inner, PassError, bounded, cloud_event, later, letter, schedule};
+use super::{
+    Attempt, Ended, Inner, PAUSE_MAX, PassError, bounded, cloud_event, later, letter, schedule,
+};
 use crate::authz::access_request::{AccessRequest, RequestEventKind, RequestState, may_resolve};
 use crate::authz::model::Id;
 use crate::graph_cache::{Consistency, ReadError, ReadGraph};
@@ -54,12 +56,14 @@ impl Inner {
             Ok(attempt) => attempt.unwrap_or_else(Attempt::from),
             Err(_elapsed) => Attempt::failed("it took too long to be written and sent".to_owned()),
         };
+        let pause = match &attempt {
+            Attempt::Failed { retry_after, .. } => *retry_after,
+            Attempt::Delivered | Attempt::GivenUp { .. } => None,
+        };
+        let now = self.around.clock.monotonic();
         let ended = Ended {
             has_failed: matches!(attempt, Attempt::Failed { .. }),
-            pause: match &attempt {
-                Attempt::Failed { retry_after, .. } => *retry_after,
-                Attempt::Delivered | Attempt::GivenUp { .. } => None,
-            },
+            paused_until: pause.map(|pause| now.saturating_add(pause.min(PAUSE_MAX))),
         };
         self.settle(&claimed, attempt).await;
         ended
