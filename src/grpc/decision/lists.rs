@@ -2,7 +2,7 @@
 
 use super::asker::Asker;
 use super::question::Question;
-use super::{DecisionHandlers, REQUEST};
+use super::{DecisionHandlers, REQUEST, number};
 use crate::authz::access_set::{Narrowing, actions_allowed, users_with_access};
 use crate::authz::decision::Effect;
 use crate::authz::model::{ID_BYTES_MAX, Timestamp};
@@ -253,11 +253,6 @@ fn listed(accessible: u64) -> What<'static> {
         asked: None,
         accessible,
     })
-}
-
-/// Exact: no memory holds more.
-fn number(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 fn narrowing(request: &wire::ListAccessibleRequest) -> Narrowing<'_> {

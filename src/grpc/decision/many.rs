@@ -7,7 +7,7 @@ use tonic::{Status, Streaming};
 use super::asker::Asker;
 use super::pending::pending_request;
 use super::question::Question;
-use super::{DecisionHandlers, REQUEST};
+use super::{DecisionHandlers, REQUEST, number};
 use crate::authz::access_set::check;
 use crate::authz::decision::{Decision, Effect, Target};
 use crate::authz::model::{Id, Timestamp};
@@ -281,9 +281,4 @@ fn only_ids(message: wire::FilterAccessibleStreamRequest) -> Result<Vec<String>,
         )),
         None => Ok(message.resource_ids),
     }
-}
-
-/// Exact: no memory holds more.
-fn number(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
 }
