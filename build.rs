@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "ambit/v1/consistency.proto",
     "ambit/v1/model.proto",
     "ambit/v1/change.proto",
@@ -16,6 +16,8 @@ const FILES: [&str; 8] = [
     "ambit/v1/decision.proto",
     "ambit/v1/access_request.proto",
     "ambit/v1/directory.proto",
+    "ambit/v1/assignment.proto",
+    "ambit/v1/partition.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

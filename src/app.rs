@@ -28,9 +28,11 @@ use crate::http::{Console, LanguageError, Telling};
 use crate::measured_store::Measured;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notifications::{Notifications, NotificationsError, Surroundings};
+use crate::partitions::Partitions;
 use crate::randomness::SystemRandomness;
 use crate::retention::Retention;
 use crate::shutdown::Shutdown;
+use crate::store::batches::BatchStore;
 use crate::store::outbox::Outbox;
 pub use crate::store::postgres::Examination as PostgresExamination;
 use crate::store::postgres::{Migrated, OpenError, OpenOptions, PostgresStore};
@@ -147,12 +149,19 @@ impl App {
         let console_url = console_url(config, http_address);
         let linking = linking(config, &console_url);
         let requests = requests_of(&directory, &store, &outbox, &clock, linking);
+        let partitions = Partitions::new(
+            directory.clone(),
+            Arc::clone(&store),
+            Arc::clone(&opened.batches),
+            Arc::clone(&clock),
+            Arc::new(SystemRandomness),
+        );
         let decision_log = decision_log_of(config, &clock, &metrics)?;
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
         let console = console_of(&requests, &graphs, &store, &clock, &console_url)?;
         tell(&telling, &graphs, &feed, &metrics, console);
-        let retention = retention_of(config, &store, &clock);
+        let retention = retention_of(config, &store, opened.batches, &clock);
         let keeper = Keeper::new(requests.clone());
         let around = Surroundings {
             store: Arc::clone(&store),
@@ -169,6 +178,7 @@ impl App {
             authentication: authentication.clone(),
             directory: directory.clone(),
             requests,
+            partitions,
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             shutdown: shutdown.clone(),
@@ -314,13 +324,15 @@ struct Opened {
     store: Arc<dyn Store>,
     outbox: Arc<dyn Outbox>,
     tokens: Arc<dyn TokenStore>,
+    batches: Arc<dyn BatchStore>,
 }
 
 impl Opened {
-    fn of<S: Store + Outbox + TokenStore>(database: Arc<S>) -> Self {
+    fn of<S: Store + Outbox + TokenStore + BatchStore>(database: Arc<S>) -> Self {
         Self {
             outbox: Arc::clone(&database) as Arc<dyn Outbox>,
             tokens: Arc::clone(&database) as Arc<dyn TokenStore>,
+            batches: Arc::clone(&database) as Arc<dyn BatchStore>,
             store: database,
         }
     }
@@ -555,10 +567,16 @@ fn decision_log_of(
     )
 }
 
-fn retention_of(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Retention {
+fn retention_of(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    batches: Arc<dyn BatchStore>,
+    clock: &Arc<dyn Clock>,
+) -> Retention {
     let (store, clock) = (Arc::clone(store), Arc::clone(clock));
     Retention::new(
         store,
+        batches,
         clock,
         config.history_retention,
         config.audit_retention,

@@ -3,6 +3,7 @@
 
 pub mod access_request;
 pub mod access_set;
+pub mod assignment;
 pub mod catalog;
 pub mod change;
 pub mod decision;

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 pub mod answer;
 pub mod apply;
+pub mod assign;
 pub mod audit;
 pub mod author;
 pub mod batch_check;
@@ -78,6 +79,14 @@ enum Command {
     Export(export::Arguments),
     /// Write resources by the million from a table or JSON lines
     Import(Box<import::Arguments>),
+    /// Limit resources to teams, users or access groups, one or many
+    Assign(Box<assign::AssignArguments>),
+    /// Take assignments of resources back
+    Unassign(Box<assign::UnassignArguments>),
+    /// Open resources that are limited to some
+    Unpartition(Box<assign::UnpartitionArguments>),
+    /// Take back what a batch of assignments did, or what an import assigned
+    Undo(Box<assign::UndoArguments>),
     /// Run the cases of account documents, without server and database
     Test(test::Arguments),
     /// Ask whether a user may do an action
@@ -160,6 +169,10 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Apply(arguments) => block_on(apply::run(arguments, output)),
         Command::Export(arguments) => block_on(export::run(arguments, output)),
         Command::Import(arguments) => block_on(import::run(*arguments, output)),
+        Command::Assign(arguments) => block_on(assign::assign(*arguments, output)),
+        Command::Unassign(arguments) => block_on(assign::unassign(*arguments, output)),
+        Command::Unpartition(arguments) => block_on(assign::unpartition(*arguments, output)),
+        Command::Undo(arguments) => block_on(assign::undo(*arguments, output)),
         Command::Test(arguments) => test::run(&arguments, output),
         Command::Check(arguments) => block_on(check::run(arguments, output)),
         Command::BatchCheck(arguments) => block_on(batch_check::run(arguments, output)),

@@ -16,6 +16,7 @@ pub mod methods;
 pub mod observed;
 pub mod packed;
 pub mod page_token;
+pub mod partition;
 pub mod reading;
 pub mod reasons;
 pub mod server;

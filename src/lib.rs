@@ -20,6 +20,7 @@ pub mod listening;
 pub mod measured_store;
 pub mod metrics;
 pub mod notifications;
+pub mod partitions;
 pub mod randomness;
 pub mod retention;
 pub mod revision;

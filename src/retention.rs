@@ -1,4 +1,5 @@
-//! Keeps the change log and the audit as long as they are configured to be, and no longer.
+//! Keeps the change log and the audit as long as they are configured to be, and no longer; and what
+//! bulks of assignments did as long as it can be undone.
 //!
 //! Every replica runs this loop; what one has trimmed, the next finds gone. Steps are small, so
 //! that no writer waits for one. A failure is no harm: the log is a little longer until the next
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authz::model::Timestamp;
 use crate::clock::Clock;
+use crate::store::batches::{BATCH_AGE_MAX_S, BatchStore};
 use crate::store::{Store, StoreError};
 
 /// Revisions, or records of the audit, that one step removes at most.
@@ -27,6 +29,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Retention {
     store: Arc<dyn Store>,
+    batches: Arc<dyn BatchStore>,
     clock: Arc<dyn Clock>,
     age_max: Duration,
     audit_age_max: Duration,
@@ -42,15 +45,17 @@ enum StepError {
 
 impl Retention {
     /// Keeps revisions for `age_max` after they were followed by another, and records of the audit
-    /// for `audit_age_max`.
+    /// for `audit_age_max`; bulks of assignments for [`BATCH_AGE_MAX_S`].
     pub fn new(
         store: Arc<dyn Store>,
+        batches: Arc<dyn BatchStore>,
         clock: Arc<dyn Clock>,
         age_max: Duration,
         audit_age_max: Duration,
     ) -> Self {
         Self {
             store,
+            batches,
             clock,
             age_max,
             audit_age_max,
@@ -88,6 +93,9 @@ impl Retention {
         let store = &self.store;
         let history = |before| store.trim_history(before, STEP_REVISIONS);
         let revisions = self.trim(self.age_max, history).await?;
+        let batches = |before| self.batches.trim_batches(before, STEP_REVISIONS);
+        self.trim(Duration::from_secs(BATCH_AGE_MAX_S), batches)
+            .await?;
         let audit = |before| store.trim_audit(before, STEP_REVISIONS);
         Ok((revisions, self.trim(self.audit_age_max, audit).await?))
     }

@@ -44,8 +44,10 @@ use crate::authz::model::{
 };
 
 use audit::{AuditFilter, AuditPage, AuditStep, Author};
+use batches::BatchStep;
 
 pub mod audit;
+pub mod batches;
 mod change_keys;
 mod difference;
 mod kinds;
@@ -154,6 +156,8 @@ pub struct Write<'a> {
     /// the outbox. Nothing of it changes the account: events without changes take no revision.
     pub events: &'a [RequestEvent],
     pub idempotency: Option<IdempotencyKey<'a>>,
+    /// How far a bulk comes by this write, kept with it.
+    pub batch: Option<&'a BatchStep>,
     /// Who makes it, for the audit.
     pub author: &'a Author,
 }

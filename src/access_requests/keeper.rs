@@ -242,6 +242,7 @@ impl Planning for PlanSettling<'_> {
                 changes: Vec::new(),
                 events: Vec::new(),
                 answer: None,
+                batch: None,
                 remembered: false,
                 stored: false,
                 told: None,
@@ -249,6 +250,7 @@ impl Planning for PlanSettling<'_> {
             Some(transition) => Planned {
                 events: vec![transition.event.clone()],
                 answer: None,
+                batch: None,
                 remembered: false,
                 stored: true,
                 told: Some(transition.request.state),

@@ -219,6 +219,7 @@ fn planned(
             events: vec![settled.event.clone()],
             changes: changes_of(settled),
             answer: None,
+            batch: None,
             remembered: false,
             stored: true,
             told: Told::Refused(refusal),
@@ -236,6 +237,7 @@ fn planned(
     Ok(Planned {
         events: vec![transition.event.clone()],
         answer: Some(request.id),
+        batch: None,
         remembered: true,
         stored: true,
         told: Told::Done {

@@ -9,7 +9,6 @@ use super::model::{Id, Level, PermissionKey, ResourceKey, Timestamp, worded};
 
 mod approval;
 mod approver;
-mod assigning;
 mod ceiling;
 mod filing;
 mod lifecycle;

@@ -436,10 +436,21 @@ impl AccountGraph {
         self.referring(PrincipalKind::Group, group)
     }
 
-    /// Keys of the resources with an assignment that this segment made (P7). Reads every
-    /// partitioned row, since postings don't know provenance.
+    /// Keys of the resources with an assignment that this segment made (P7).
     pub fn resources_of_segment(&self, segment: &str) -> Vec<ResourceKey> {
-        let made = |assignment: &AssignmentFact| matches!(assignment.provenance(&self.names), Some(Provenance::Segment(id)) if id.as_str() == segment);
+        self.resources_with(
+            |provenance| matches!(provenance, Provenance::Segment(id) if id.as_str() == segment),
+        )
+    }
+
+    /// Keys of the resources with an assignment of a provenance. Reads every partitioned row, since
+    /// postings don't know provenance.
+    pub fn resources_with(&self, is_meant: impl Fn(&Provenance) -> bool) -> Vec<ResourceKey> {
+        let made = |assignment: &AssignmentFact| {
+            assignment
+                .provenance(&self.names)
+                .is_some_and(|provenance| is_meant(&provenance))
+        };
         let mut keys = Vec::new();
         for index in &self.indexes {
             let rows = index

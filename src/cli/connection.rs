@@ -17,6 +17,7 @@ use crate::grpc::wire;
 use crate::grpc::wire::access_request_service_client::AccessRequestServiceClient;
 use crate::grpc::wire::decision_service_client::DecisionServiceClient;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
+use crate::grpc::wire::partition_service_client::PartitionServiceClient;
 
 use super::encryption::TlsArgs;
 use super::error::CliError;
@@ -191,6 +192,11 @@ impl ServerArgs {
 
     pub async fn access_requests(&self) -> Result<AccessRequestServiceClient<Link>, CliError> {
         let client = AccessRequestServiceClient::new(self.link().await?);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    pub async fn partitions(&self) -> Result<PartitionServiceClient<Link>, CliError> {
+        let client = PartitionServiceClient::new(self.link().await?);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 

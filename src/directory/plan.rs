@@ -34,6 +34,7 @@ impl Planning for PlanIntent<'_> {
             changes: set.changes,
             events: Vec::new(),
             answer: None,
+            batch: None,
             remembered: true,
             stored: !self.request.dry_run,
             told: set.summary,

@@ -14,6 +14,7 @@ use crate::authz::model::{EntityChange, Id};
 use crate::graph_cache::{Consistency, ReadError, ReadGraph};
 use crate::revision::{RevisionError, RevisionToken};
 use crate::store::audit::Author;
+use crate::store::batches::BatchStep;
 use crate::store::{Head, IdempotencyKey, RememberedWrite, StoreError, Write};
 
 /// Times that a write is planned before it gives up to other writers.
@@ -54,6 +55,8 @@ pub(crate) struct Planned<T> {
     pub(crate) events: Vec<RequestEvent>,
     /// What is remembered under the idempotency key beside the head.
     pub(crate) answer: Option<Id>,
+    /// How far a bulk comes by this write.
+    pub(crate) batch: Option<BatchStep>,
     /// Whether the key is remembered: a refusal that writes is no answer to remember.
     pub(crate) remembered: bool,
     /// Where not, nothing is stored at all.
@@ -147,6 +150,7 @@ impl Directory {
                     answer: planned.answer.as_ref(),
                     ..self.key(idempotency)
                 }),
+                batch: planned.batch.as_ref(),
                 author: header.author,
             })
             .await;

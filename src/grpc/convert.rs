@@ -13,6 +13,7 @@ use crate::authz::explain::{Explanation, PathElement};
 use crate::authz::model::{Id, Level, Principal, Timestamp};
 
 mod access_request;
+mod assignment;
 mod audit;
 mod change;
 mod change_to_wire;
@@ -25,6 +26,7 @@ pub use access_request::{
     request_check_to_wire, request_event_to_wire, request_state_from_wire, request_state_to_wire,
     resolution_from_wire, resolution_to_wire, suggestion_to_wire,
 };
+pub use assignment::{batch_counts_to_wire, batch_entry_to_wire, selection};
 pub use audit::{
     audit_kind_from_wire, audit_order_from_wire, audit_record_to_wire, entity_key_from_wire,
 };

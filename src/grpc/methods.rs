@@ -45,6 +45,10 @@ pub const METHODS: &[(&str, &str, Needs)] = &[
     ("ambit.v1.DirectoryService", "WatchChanges", Needs::Role(Role::Check)),
     ("ambit.v1.DirectoryService", "ApplyChanges", Needs::Role(Role::Write)),
     ("ambit.v1.DirectoryService", "ImportResources", Needs::Role(Role::Write)),
+    ("ambit.v1.PartitionService", "AssignResources", Needs::Role(Role::Write)),
+    ("ambit.v1.PartitionService", "Unpartition", Needs::Role(Role::Write)),
+    ("ambit.v1.PartitionService", "UndoBatch", Needs::Role(Role::Write)),
+    ("ambit.v1.PartitionService", "UndoImport", Needs::Role(Role::Write)),
     // A whole account at a stroke, with all that makes it: what an operator does.
     ("ambit.v1.DirectoryService", "ExportAccount", Needs::Role(Role::Admin)),
     ("ambit.v1.DirectoryService", "CreateAccount", Needs::Role(Role::Admin)),

@@ -26,6 +26,7 @@ use crate::decision_log::DecisionLog;
 use crate::directory::Directory;
 use crate::listening;
 use crate::metrics::{DecisionMetrics, TransportMetrics};
+use crate::partitions::Partitions;
 use crate::randomness::{Randomness, SystemRandomness};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -46,6 +47,7 @@ pub struct Backend {
     pub authentication: Authentication,
     pub directory: Directory,
     pub requests: AccessRequests,
+    pub partitions: Partitions,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub shutdown: Shutdown,

@@ -12,6 +12,7 @@ use super::authenticate::Authenticate;
 use super::decision::DecisionHandlers;
 use super::directory::DirectoryHandlers;
 use super::health::HealthService;
+use super::partition::PartitionHandlers;
 use super::reading::Reading;
 use super::reasons::GiveReasons;
 use super::server::Backend;
@@ -21,6 +22,7 @@ use super::wire::access_request_service_server::{
 };
 use super::wire::decision_service_server::{DecisionServiceServer, SERVICE_NAME as DECISION};
 use super::wire::directory_service_server::{DirectoryServiceServer, SERVICE_NAME as DIRECTORY};
+use super::wire::partition_service_server::{PartitionServiceServer, SERVICE_NAME as PARTITION};
 
 /// Largest message that a call with many items takes, in bytes after decompression.
 pub const BULK_MESSAGE_BYTES_MAX: usize = 4 * 1_024 * 1_024;
@@ -32,19 +34,21 @@ pub const MESSAGE_BYTES_MAX: usize = 1_024 * 1_024;
 const ANSWER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 
 /// Full names of the services, which the health service answers for.
-pub const SERVICES: &[&str] = &[DECISION, DIRECTORY, ACCESS_REQUEST];
+pub const SERVICES: &[&str] = &[DECISION, DIRECTORY, ACCESS_REQUEST, PARTITION];
 
 /// The methods that take messages up to [`BULK_MESSAGE_BYTES_MAX`], and time for many items.
-pub const BULK_METHODS: [&str; 5] = [
+pub const BULK_METHODS: [&str; 7] = [
     "BatchCheck",
     "FilterAccessible",
     "FilterAccessibleStream",
     "ApplyChanges",
     "ImportResources",
+    "AssignResources",
+    "Unpartition",
 ];
 
 /// The methods whose answers are streams.
-pub const STREAM_METHODS: [&str; 8] = [
+pub const STREAM_METHODS: [&str; 12] = [
     "ListAccessible",
     "FilterAccessibleStream",
     "ListUsersWithAccess",
@@ -52,6 +56,10 @@ pub const STREAM_METHODS: [&str; 8] = [
     "ExportAccount",
     "WatchChanges",
     "WatchAccessRequests",
+    "AssignResources",
+    "Unpartition",
+    "UndoBatch",
+    "UndoImport",
     "ServerReflectionInfo",
 ];
 
@@ -91,15 +99,28 @@ pub fn routes(backend: &Backend) -> Routes {
     };
     let access_requests = AccessRequestServiceServer::new(AccessRequestHandlers::new(
         backend.requests.clone(),
-        reading,
+        reading.clone(),
         backend.shutdown.clone(),
     ))
     .max_encoding_message_size(ANSWER_BYTES_MAX)
     .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let partitions = PartitionServiceServer::new(PartitionHandlers::new(
+        backend.partitions.clone(),
+        reading,
+        backend.shutdown.clone(),
+    ))
+    .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let partitions = ByMethod {
+        single: partitions
+            .clone()
+            .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        bulk: partitions.max_decoding_message_size(BULK_MESSAGE_BYTES_MAX),
+    };
     let health = HealthService::server(graphs, backend.shutdown.clone(), SERVICES);
     let mut routes = Routes::new(decision)
         .add_service(directory)
         .add_service(access_requests)
+        .add_service(partitions)
         .add_service(health);
     match reflection() {
         Ok(set) => {

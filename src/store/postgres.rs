@@ -10,6 +10,7 @@
 
 mod apply;
 mod audit;
+mod batches;
 mod changes;
 mod columns;
 mod connect;
@@ -37,6 +38,7 @@ use self::connect::{Mode, Pools, SMALL, bounded};
 use self::error::{Rules, store_error};
 use self::session::Route;
 use super::audit::{AuditFilter, AuditPage, AuditStep, Author};
+use super::batches::{Batch, BatchEntry, BatchStore};
 use super::rows::inconsistent;
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
@@ -140,6 +142,38 @@ impl PostgresStore {
     /// See [`OpenError`].
     pub async fn examine(url: &str) -> Result<Examination, OpenError> {
         examine::examine(url).await
+    }
+}
+
+#[async_trait]
+impl BatchStore for PostgresStore {
+    #[tracing::instrument(name = "store.batch", level = "debug", skip_all)]
+    async fn batch(&self, account: &Id, id: &Id) -> Result<Option<(Batch, Head)>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let found = bounded(SMALL, batches::batch(lease.connection()?, account, id)).await;
+        lease.settle(found).await
+    }
+
+    #[tracing::instrument(name = "store.batch_entries", level = "debug", skip_all)]
+    async fn batch_entries(
+        &self,
+        account: &Id,
+        batch: &Id,
+        after: Option<&ResourceKey>,
+        limit: u32,
+    ) -> Result<Vec<BatchEntry>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let entries = batches::entries(lease.connection()?, account, batch, after, limit);
+        let entries = bounded(connect::LARGE, entries).await;
+        lease.settle(entries).await
+    }
+
+    #[tracing::instrument(name = "store.trim_batches", level = "debug", skip_all)]
+    async fn trim_batches(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let mut lease = self.pools.writes.lease(Mode::Write).await?;
+        let trimmed = batches::trim(lease.connection()?, before, limit);
+        let trimmed = bounded(connect::LARGE, trimmed).await;
+        lease.settle(trimmed).await
     }
 }
 

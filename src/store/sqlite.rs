@@ -9,6 +9,7 @@
 
 mod apply;
 mod audit;
+mod batches;
 mod changes;
 mod error;
 mod examine;
@@ -33,6 +34,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use self::error::store_error;
 use self::open::OpenFile;
 use super::audit::{AuditFilter, AuditPage, AuditStep, Author};
+use super::batches::{Batch, BatchEntry, BatchStore};
 use super::rows::{inconsistent, not_json};
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
@@ -80,6 +82,33 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] where the file can't be read, or is no database.
     pub async fn examine(data_dir: &Path) -> Result<Option<Examination>, StoreError> {
         examine::examine(data_dir).await
+    }
+}
+
+#[async_trait]
+impl BatchStore for SqliteStore {
+    #[tracing::instrument(name = "store.batch", level = "debug", skip_all)]
+    async fn batch(&self, account: &Id, id: &Id) -> Result<Option<(Batch, Head)>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        batches::batch(&mut connection, account, id).await
+    }
+
+    #[tracing::instrument(name = "store.batch_entries", level = "debug", skip_all)]
+    async fn batch_entries(
+        &self,
+        account: &Id,
+        batch: &Id,
+        after: Option<&ResourceKey>,
+        limit: u32,
+    ) -> Result<Vec<BatchEntry>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        batches::entries(&mut connection, account, batch, after, limit).await
+    }
+
+    #[tracing::instrument(name = "store.trim_batches", level = "debug", skip_all)]
+    async fn trim_batches(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.file.verify()?;
+        batches::trim(&self.writer, before, limit).await
     }
 }
 

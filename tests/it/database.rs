@@ -5,6 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use ambit::store::Store;
+use ambit::store::batches::BatchStore;
 use ambit::store::outbox::Outbox;
 use ambit::store::postgres::{OpenOptions, PostgresStore};
 use ambit::store::sqlite::SqliteStore;
@@ -86,6 +87,16 @@ impl Database {
                 let store = PostgresStore::open(database.url(), OPEN).await.unwrap();
                 let store = Arc::new(store);
                 (store.clone(), store)
+            }
+        }
+    }
+
+    /// The bulks that are kept on it.
+    pub async fn open_batches(&self) -> Arc<dyn BatchStore> {
+        match self {
+            Self::Sqlite(directory) => Arc::new(SqliteStore::open(directory.path()).await.unwrap()),
+            Self::Postgres(database) => {
+                Arc::new(PostgresStore::open(database.url(), OPEN).await.unwrap())
             }
         }
     }

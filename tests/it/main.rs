@@ -35,6 +35,7 @@ mod metrics;
 mod monitoring;
 mod notifications;
 mod oracle;
+mod partitions;
 mod postgres;
 mod postgres_writers;
 mod properties;

@@ -245,6 +245,7 @@ impl World {
             expected: Some(head),
             changes: &[put],
             events: &[event],
+            batch: None,
             idempotency: None,
             author: &Author::anyone("ApplyChanges"),
         };

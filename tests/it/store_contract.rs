@@ -178,6 +178,7 @@ pub async fn try_apply(
             expected,
             changes,
             events: &[],
+            batch: None,
             idempotency: None,
             author: &Author::anyone("ApplyChanges"),
         })

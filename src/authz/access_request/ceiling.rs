@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
-use super::assigning::may_assign;
 use super::opening::{Comparison, Piece};
 use super::resolution::{covers, resource_of};
 use super::{AccessRequest, GrantOffer, RequestRefusal, Resolution};
 use crate::authz::access_set::AccessSet;
+use crate::authz::assignment::Authority;
 use crate::authz::catalog::{ActionIx, ActionSet, TypeIx};
 use crate::authz::decision::{ReasonCode, Target};
 use crate::authz::graph::{AccountGraph, CompiledUser};
@@ -147,7 +147,7 @@ impl<'g> Ceiling<'g> {
             | Resolution::RaiseLevel(_) => Principal::User(request.user.clone()),
         };
         let approver = &self.approver.user.id;
-        match may_assign(self.graph, approver, &resource, &to, self.now) {
+        match Authority::of(self.graph, Some(approver), self.now).may_assign(&resource, &to) {
             true => Ok(()),
             false => Err(RequestRefusal::NoAssignAuthority {
                 target: format!("`{to}`"),

@@ -238,6 +238,7 @@ pub(super) async fn apply(
             expected,
             changes,
             events: &[],
+            batch: None,
             idempotency: None,
             author: &Author::named("ambit:bench", "ApplyChanges"),
         })

@@ -52,7 +52,8 @@ BEGIN
         IF role = 'ambit_server' THEN
             EXECUTE format('GRANT SELECT ON ambit.store_identity, ambit.caller_token,
                 ambit.caller_token_version TO %I', role);
-            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ambit.idempotency TO %I', role);
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ambit.idempotency,
+                ambit.assignment_batch, ambit.assignment_batch_entry TO %I', role);
             -- Requests and events go with their account only, which takes no right on them.
             EXECUTE format('GRANT INSERT, UPDATE ON ambit.access_request TO %I', role);
             EXECUTE format('GRANT INSERT ON ambit.access_request_event TO %I', role);

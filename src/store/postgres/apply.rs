@@ -11,6 +11,7 @@ use std::time::Duration;
 use sqlx::Row;
 
 use super::audit::{announced, note};
+use super::batches;
 use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
 use super::error::store_error;
 use super::read;
@@ -91,6 +92,10 @@ async fn write_in(connection: &mut Session, write: Write<'_>) -> Result<Head, St
     };
     if let Some(key) = write.idempotency {
         bounded(SMALL, remember(connection, write.account, key, head)).await?;
+    }
+    if let Some(step) = write.batch {
+        let recording = batches::record(connection, write.account, step, head);
+        bounded(LARGE, recording).await?;
     }
     Ok(head)
 }

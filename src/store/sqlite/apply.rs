@@ -7,6 +7,7 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{Row, SqliteConnection};
 
 use super::audit::{self, Made};
+use super::batches;
 use super::error::store_error;
 use super::read;
 use super::requests;
@@ -90,6 +91,9 @@ async fn write_in(connection: &mut SqliteConnection, write: Write<'_>) -> Result
     };
     if let Some(key) = write.idempotency {
         remember(connection, write.account, key, head).await?;
+    }
+    if let Some(step) = write.batch {
+        batches::record(connection, write.account, step, head).await?;
     }
     Ok(head)
 }

@@ -21,6 +21,7 @@ async fn write(store: &SqliteStore, changes: &[EntityChange]) -> Result<Head, St
             expected,
             changes,
             events: &[],
+            batch: None,
             idempotency: None,
             author: &Author::anyone("ApplyChanges"),
         })

@@ -47,6 +47,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("plan", "enterprise"),
     ("import_key", "key"),
     ("destination", "webhook:crm"),
+    ("batch_id", "batch"),
+    ("job", "job"),
 ];
 
 fn message(method: &Method, account: &str) -> Vec<u8> {

@@ -175,6 +175,7 @@ async fn a_database_of_before_access_requests_is_brought_up_and_followed_on() {
         expected: Some(head),
         changes: std::slice::from_ref(&put),
         events: &[event],
+        batch: None,
         idempotency: None,
         author: &Author::anyone("FileAccessRequest"),
     };

@@ -80,6 +80,7 @@ async fn t8_a_commit_is_visible_on_another_replica_about_as_soon_as_a_bare_notif
             expected,
             changes: &changes,
             events: &[],
+            batch: None,
             idempotency: None,
             author: &Author::anyone("ApplyChanges"),
         };

@@ -44,7 +44,8 @@ async fn a_replica_behind_the_trim_reloads_and_any_other_follows_on() {
     let _trimming = Following(ending.clone());
     for replica in [&writing, &behind] {
         let store = Arc::clone(&replica.store);
-        let retention = Retention::new(store, clock.clone(), DAY, 400 * DAY);
+        let batches = database.open_batches().await;
+        let retention = Retention::new(store, batches, clock.clone(), DAY, 400 * DAY);
         tokio::spawn(retention.run(ending.clone()));
     }
     until("the log is trimmed", async || {

@@ -539,6 +539,7 @@ impl Running {
                 expected,
                 changes,
                 events: &[],
+                batch: None,
                 idempotency: None,
                 author: &Author::anyone("ApplyChanges"),
             })

@@ -309,6 +309,8 @@ const TABLES: &[&str] = &[
     "change_log",
     "revision_log",
     "idempotency",
+    "assignment_batch",
+    "assignment_batch_entry",
 ];
 
 #[tokio::test]

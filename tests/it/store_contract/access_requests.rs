@@ -168,6 +168,7 @@ pub(super) async fn write(
             expected: store.head(&account).await.unwrap(),
             changes: &changes,
             events,
+            batch: None,
             idempotency: None,
             author: &Author::anyone("ApplyChanges"),
         })
@@ -433,6 +434,7 @@ async fn all_or_nothing(store: Arc<dyn Store>) {
             }),
             changes: &[put(Entity::AccessRequest(filed.clone()))],
             events: &[event(&filed, 0)],
+            batch: None,
             idempotency: None,
             author: &Author::anyone("ApplyChanges"),
         })
@@ -709,6 +711,7 @@ async fn answers(store: Arc<dyn Store>) {
             expected: store.head(&account).await.unwrap(),
             changes: &[put(Entity::AccessRequest(filed.clone()))],
             events: &[event(&filed, 0)],
+            batch: None,
             idempotency: Some(named),
             author: &Author::anyone("ApplyChanges"),
         })
@@ -729,6 +732,7 @@ async fn answers(store: Arc<dyn Store>) {
             expected: Some(head),
             changes: &[put(Entity::AccessRequest(request("r2", "us1", "c2")))],
             events: &[event(&request("r2", "us1", "c2"), 0)],
+            batch: None,
             idempotency: Some(IdempotencyKey {
                 answer: Some(&other),
                 ..named

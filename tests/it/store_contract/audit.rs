@@ -94,6 +94,7 @@ async fn write_by(
             expected: store.head(&account).await.unwrap(),
             changes,
             events: &[],
+            batch: None,
             idempotency,
             author,
         })
@@ -187,6 +188,7 @@ async fn not_made(store: Arc<dyn Store>) {
             expected: None,
             changes: &[user("us2")],
             events: &[],
+            batch: None,
             idempotency: None,
             author: &author,
         })
@@ -264,6 +266,7 @@ async fn noted(store: Arc<dyn Store>) {
             expected: head,
             changes: &[],
             events: &[revoked],
+            batch: None,
             idempotency: None,
             author: &author,
         })

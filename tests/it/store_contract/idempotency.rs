@@ -36,6 +36,7 @@ async fn write(
             expected,
             changes,
             events: &[],
+            batch: None,
             idempotency: Some(idempotency),
             author: &Author::anyone("ApplyChanges"),
         })

@@ -89,6 +89,7 @@ async fn expected_head(store: Arc<dyn Store>) {
                     expected,
                     changes,
                     events: &[],
+                    batch: None,
                     idempotency: None,
                     author: &Author::anyone("ApplyChanges"),
                 })
@@ -169,6 +170,7 @@ async fn overlapping_writers(store: Arc<dyn Store>) {
                             expected,
                             changes: &change,
                             events: &[],
+                            batch: None,
                             idempotency: None,
                             author: &Author::anyone("ApplyChanges"),
                         })

@@ -1,0 +1,89 @@
+//! `PartitionService`: who is limited to what, thin.
+
+use tonic::{Request, Response, Status};
+
+use super::admission::Admission;
+use super::author::author;
+use super::chunks::Chunks;
+use super::reading::Reading;
+use super::wire;
+use crate::partitions::Partitions;
+use crate::shutdown::Shutdown;
+
+mod assign;
+
+#[derive(Clone)]
+pub struct PartitionHandlers {
+    partitions: Partitions,
+    reading: Reading,
+    shutdown: Shutdown,
+}
+
+impl PartitionHandlers {
+    pub fn new(partitions: Partitions, reading: Reading, shutdown: Shutdown) -> Self {
+        Self {
+            partitions,
+            reading,
+            shutdown,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl wire::partition_service_server::PartitionService for PartitionHandlers {
+    type AssignResourcesStream = Chunks<wire::AssignResourcesResponse>;
+
+    async fn assign_resources(
+        &self,
+        request: Request<wire::AssignResourcesRequest>,
+    ) -> Result<Response<Self::AssignResourcesStream>, Status> {
+        let author = author(&request, "AssignResources");
+        let admission = Admission::of(request.extensions())?;
+        let message = request.into_inner();
+        Ok(Response::new(
+            self.assign_resources(&admission, message, author).await?,
+        ))
+    }
+
+    type UnpartitionStream = Chunks<wire::UnpartitionResponse>;
+
+    async fn unpartition(
+        &self,
+        request: Request<wire::UnpartitionRequest>,
+    ) -> Result<Response<Self::UnpartitionStream>, Status> {
+        let author = author(&request, "Unpartition");
+        let admission = Admission::of(request.extensions())?;
+        let message = request.into_inner();
+        Ok(Response::new(
+            self.unpartition(&admission, message, author).await?,
+        ))
+    }
+
+    type UndoBatchStream = Chunks<wire::UndoBatchResponse>;
+
+    async fn undo_batch(
+        &self,
+        request: Request<wire::UndoBatchRequest>,
+    ) -> Result<Response<Self::UndoBatchStream>, Status> {
+        let author = author(&request, "UndoBatch");
+        let admission = Admission::of(request.extensions())?;
+        let message = request.into_inner();
+        Ok(Response::new(
+            self.undo_batch(&admission, message, author).await?,
+        ))
+    }
+
+    type UndoImportStream = Chunks<wire::UndoImportResponse>;
+
+    async fn undo_import(
+        &self,
+        request: Request<wire::UndoImportRequest>,
+    ) -> Result<Response<Self::UndoImportStream>, Status> {
+        let author = author(&request, "UndoImport");
+        let admission = Admission::of(request.extensions())?;
+        let message = request.into_inner();
+        Ok(Response::new(
+            self.undo_import(&admission, message, author).await?,
+        ))
+    }
+}
