@@ -2,6 +2,7 @@
 //! names a database.
 
 mod direct;
+mod opening;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Database, DatabaseUrl};
 use crate::decision_log::{DecisionLog, DecisionLogError};
 use crate::directory::Directory;
-use crate::feed::{Backoff, Feed};
+use crate::feed::Feed;
 use crate::graph_cache::{CacheLimits, Computing, GraphCache};
 use crate::grpc::observed::{Observe, methods};
 use crate::grpc::server::{Backend, Transport};
@@ -35,7 +36,7 @@ use crate::shutdown::Shutdown;
 use crate::store::batches::BatchStore;
 use crate::store::outbox::Outbox;
 pub use crate::store::postgres::Examination as PostgresExamination;
-use crate::store::postgres::{Migrated, OpenError, OpenOptions, PostgresStore};
+use crate::store::postgres::{Migrated, OpenError, PostgresStore};
 pub use crate::store::sqlite::Examination as EmbeddedExamination;
 use crate::store::sqlite::SqliteStore;
 use crate::store::tokens::TokenStore;
@@ -46,17 +47,12 @@ use crate::{grpc, http};
 mod ports;
 mod task;
 
+use opening::{Opened, in_directory, open_directory, open_until_ended};
 use ports::{Reserved, raise_descriptor_limit};
 use task::Task;
 
 /// Of the shutdown grace, what is kept back for closing the database after the calls have ended.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
-
-/// Waits between attempts to reach a database at the start.
-const FIRST_REACH: Backoff = Backoff {
-    first: Duration::from_millis(100),
-    most: Duration::from_secs(2),
-};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -149,13 +145,7 @@ impl App {
         let console_url = console_url(config, http_address);
         let linking = linking(config, &console_url);
         let requests = requests_of(&directory, &store, &outbox, &clock, linking);
-        let partitions = Partitions::new(
-            directory.clone(),
-            Arc::clone(&store),
-            Arc::clone(&opened.batches),
-            Arc::clone(&clock),
-            Arc::new(SystemRandomness),
-        );
+        let partitions = partitions_of(&directory, &store, &opened.batches, &clock);
         let decision_log = decision_log_of(config, &clock, &metrics)?;
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
@@ -319,80 +309,6 @@ pub fn place(database: &Database) -> String {
     }
 }
 
-/// One database in all of its roles.
-struct Opened {
-    store: Arc<dyn Store>,
-    outbox: Arc<dyn Outbox>,
-    tokens: Arc<dyn TokenStore>,
-    batches: Arc<dyn BatchStore>,
-}
-
-impl Opened {
-    fn of<S: Store + Outbox + TokenStore + BatchStore>(database: Arc<S>) -> Self {
-        Self {
-            outbox: Arc::clone(&database) as Arc<dyn Outbox>,
-            tokens: Arc::clone(&database) as Arc<dyn TokenStore>,
-            batches: Arc::clone(&database) as Arc<dyn BatchStore>,
-            store: database,
-        }
-    }
-}
-
-/// Opens the database of a server that may be told to end before it answers.
-async fn open_until_ended(
-    config: &Config,
-    clock: &dyn Clock,
-    shutdown: &Shutdown,
-) -> Result<Opened, AppError> {
-    let opening = open(config, clock);
-    match shutdown.soft().run_until_cancelled(opening).await {
-        Some(opened) => opened,
-        None => Err(AppError::Ended),
-    }
-}
-
-/// Opens the database of a server, waiting for one that can't be reached.
-async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, AppError> {
-    let url = match &config.database {
-        Database::Directory(data_dir) => return Ok(Opened::of(open_directory(data_dir).await?)),
-        Database::Url(url) => url,
-    };
-    let options = OpenOptions {
-        migrate: config.migrate,
-        connections_max: config.database_connections_max,
-    };
-    let mut failures = 0;
-    loop {
-        let error = match PostgresStore::open(url.reveal(), options).await {
-            Ok(store) => return Ok(Opened::of(Arc::new(store))),
-            Err(error) if error.is_transient() => error,
-            Err(error) => return Err(AppError::Postgres(error)),
-        };
-        failures += 1;
-        if failures == 1 {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(error = %error, cause, "waiting for the database");
-        } else {
-            tracing::debug!(error = %error, failures, "still waiting for the database");
-        }
-        tokio::time::sleep(FIRST_REACH.after(failures, clock)).await;
-    }
-}
-
-async fn open_directory(data_dir: &Path) -> Result<Arc<SqliteStore>, AppError> {
-    let opened = SqliteStore::open(data_dir).await;
-    opened
-        .map(Arc::new)
-        .map_err(|source| in_directory(data_dir, source))
-}
-
-fn in_directory(data_dir: &Path, source: StoreError) -> AppError {
-    AppError::Store {
-        data_dir: data_dir.display().to_string(),
-        source,
-    }
-}
-
 /// A thread beside those that answer requests: however busy they are, the feed gets its turn, and
 /// whoever is past the staleness bound is so because of the database.
 struct Background {
@@ -502,6 +418,21 @@ fn requests_of(
         Arc::clone(clock),
         Arc::new(SystemRandomness),
         console,
+    )
+}
+
+fn partitions_of(
+    directory: &Directory,
+    store: &Arc<dyn Store>,
+    batches: &Arc<dyn BatchStore>,
+    clock: &Arc<dyn Clock>,
+) -> Partitions {
+    Partitions::new(
+        directory.clone(),
+        Arc::clone(store),
+        Arc::clone(batches),
+        Arc::clone(clock),
+        Arc::new(SystemRandomness),
     )
 }
 

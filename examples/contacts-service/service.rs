@@ -236,6 +236,7 @@ async fn add(
         owning_team: None,
         partitioned: None,
         attributes: None,
+        creator: None,
     };
     if let Err(error) = contacts.write(&session, Change::PutResource(patch)).await {
         return failure(error);

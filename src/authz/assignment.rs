@@ -74,6 +74,7 @@ impl Effect {
                 owning_team: None,
                 partitioned: Some(partitioned),
                 attributes: None,
+                creator: None,
             })
         };
         if self.was_partitioned && !self.is_partitioned {

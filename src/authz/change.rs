@@ -29,6 +29,7 @@ use std::collections::BTreeSet;
 
 mod access_group;
 mod account;
+mod creation;
 mod grant;
 mod membership;
 mod outcome;
@@ -188,6 +189,9 @@ pub struct ResourcePatch {
     /// same resource is an error.
     pub partitioned: Option<bool>,
     pub attributes: Option<Attributes>,
+    /// Who makes it; matters where it is not there yet and its type is kept to creator and team
+    /// (P10), and is not kept.
+    pub creator: Option<Id>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -278,6 +282,7 @@ pub fn plan(
         planner.overlay.at = index;
         planner.make(change)?;
     }
+    planner.assign_by_default()?;
     planner.verify()?;
     Ok(planner.outcome())
 }

@@ -258,6 +258,7 @@ mod tests {
                     owning_team: None,
                     partitioned: None,
                     attributes: None,
+                    creator: None,
                 },
                 assigned_to: (0..assignments)
                     .map(|number| Assigned {

@@ -155,6 +155,7 @@ impl RowContent {
             owning_team,
             partitioned,
             attributes,
+            creator,
         } = &self.resource;
         let ResourceKey { resource_type, id } = key;
         parts.text(resource_type.as_str());
@@ -184,6 +185,11 @@ impl RowContent {
                 // A map of JSON values can always be written.
                 parts.text(&serde_json::to_string(attributes).unwrap_or_default());
             }
+        }
+        // Nothing where nobody is named, as before there was such a field.
+        if let Some(creator) = creator {
+            parts.text("creator");
+            parts.text(creator.as_str());
         }
         parts.count(self.assigned_to.len());
         for Assigned {
@@ -272,6 +278,7 @@ mod tests {
                 owning_team: None,
                 partitioned: None,
                 attributes: None,
+                creator: None,
             },
             assigned_to: Vec::new(),
         }

@@ -85,6 +85,7 @@ pub fn resource_patch(key: &str) -> ResourcePatch {
         owning_team: None,
         partitioned: None,
         attributes: None,
+        creator: None,
     }
 }
 

@@ -146,6 +146,7 @@ pub fn put_contact(resource: &str, owners: &[&str]) -> Change {
         owning_team: None,
         partitioned: None,
         attributes: None,
+        creator: None,
     })
 }
 
@@ -587,6 +588,7 @@ async fn a_catalog_that_brings_back_a_type_of_stored_resources_is_taken() {
         owning_team: None,
         partitioned: None,
         attributes: None,
+        creator: None,
     });
     replica.apply("acme", vec![put_email]).await.unwrap();
     let catalog = |catalog: &str, plan: &str| {

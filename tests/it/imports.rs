@@ -47,6 +47,7 @@ fn content(resource: &str) -> RowContent {
             owning_team: None,
             partitioned: None,
             attributes: None,
+            creator: None,
         },
         assigned_to: Vec::new(),
     }

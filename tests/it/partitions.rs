@@ -70,6 +70,7 @@ pub fn put(key: &str, owners: &[&str], attributes: Option<&str>) -> Change {
         owning_team: None,
         partitioned: None,
         attributes: attributes.map(|text| serde_json::from_str(text).unwrap()),
+        creator: None,
     })
 }
 
@@ -274,8 +275,4 @@ pub fn keyed(key: &str, request: BulkRequest) -> BulkRequest {
         key: Some(id(key)),
         ..request
     }
-}
-
-pub fn ids(texts: &[&str]) -> BTreeSet<Id> {
-    texts.iter().map(|text| id(text)).collect()
 }

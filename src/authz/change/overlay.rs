@@ -88,6 +88,8 @@ pub(super) struct ResourceSlot {
     pub unpartitioned: bool,
     /// A change of the list assigns it.
     pub assigned: bool,
+    /// The change that makes it, where it names who does.
+    pub created: Option<(usize, Id)>,
     /// The last change that turned `partitioned` on.
     pub partitioned_by: Option<Need>,
 }
@@ -235,6 +237,7 @@ impl<'g> Overlay<'g> {
                 attributes: None,
                 unpartitioned: false,
                 assigned: false,
+                created: None,
                 partitioned_by: None,
             })
     }

@@ -26,6 +26,11 @@ impl Planner<'_> {
         let at = self.overlay.at;
         let slot = self.overlay.resource(&patch.key);
         let contradiction = slot.assigned && patch.partitioned == Some(false);
+        if let Some(creator) = &patch.creator
+            && !slot.resource.is_there()
+        {
+            slot.created = Some((at, creator.clone()));
+        }
         let resource = slot.resource.put(|| bare(&patch.key));
         if let Some(owners) = &patch.owners {
             resource.owners.clone_from(owners);
@@ -71,6 +76,7 @@ impl Planner<'_> {
     pub(super) fn delete_resource(&mut self, key: &ResourceKey) {
         let slot = self.overlay.resource(key);
         slot.resource.remove();
+        slot.created = None;
         // Created again by a later change, it doesn't find its old attributes.
         slot.attributes = Some(Attributes::new());
         self.forget(&EntityKey::Resource(key.clone()), None);

@@ -14,6 +14,7 @@ use super::{
 };
 
 mod account;
+mod creation;
 mod grants;
 mod memberships;
 mod partitions;
@@ -114,6 +115,7 @@ pub(super) fn resource_patch(key: &str) -> ResourcePatch {
         owning_team: None,
         partitioned: None,
         attributes: None,
+        creator: None,
     }
 }
 

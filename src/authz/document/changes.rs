@@ -131,6 +131,7 @@ impl Changes {
                 owning_team: bare(&resource.owning_team),
                 partitioned: resource.partitioned,
                 attributes: resource.attributes.clone(),
+                creator: None,
             }),
         );
         for At { value: row, place } in resource.assigned_to.iter().flatten() {

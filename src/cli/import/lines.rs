@@ -150,6 +150,7 @@ fn content(text: &[u8], reading: &Reading) -> Result<RowContent, Unreadable> {
             .attributes
             .map(|value| attributes(value.unwrap_or_else(|| Value::Object(Attributes::new()))))
             .transpose()?,
+        creator: None,
     };
     let assigned_to = line.assigned_to.unwrap_or_default();
     let assigned_to = assigned_to

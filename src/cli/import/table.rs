@@ -273,6 +273,7 @@ impl Header {
                 owning_team,
                 partitioned,
                 attributes,
+                creator: None,
             },
             assigned_to: assigned(cell("assigned_to")?, cell("assigned_until")?)?,
         })

@@ -408,6 +408,7 @@ pub(super) fn resource_patch(
             .as_deref()
             .map(|text| attributes(text, path.field("attributes_json")))
             .transpose()?,
+        creator: optional_id(&patch.creator_user_id, path.field("creator_user_id"))?,
     })
 }
 

@@ -221,6 +221,11 @@ pub(super) fn resource_patch_to_wire(patch: &ResourcePatch) -> wire::ResourcePat
         owning_team: emptiable_to_wire(patch.owning_team.as_ref()),
         partitioned: patch.partitioned,
         attributes_json: patch.attributes.as_ref().map(attributes_to_wire),
+        creator_user_id: patch
+            .creator
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     }
 }
 

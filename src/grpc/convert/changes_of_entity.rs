@@ -135,6 +135,7 @@ fn put_resource(resource: Resource, attributes: Option<Attributes>) -> Vec<Chang
         // `false` would mean to unpartition, which a new resource has no need of.
         partitioned: resource.partitioned.then_some(true),
         attributes,
+        creator: None,
     })];
     changes.extend(resource.assignments.into_iter().map(
         |Assignment {

@@ -121,7 +121,11 @@ pub fn line_problem_to_wire(problem: &LineProblem) -> wire::ImportLineError {
 }
 
 /// The fields that have another name on the wire, there and in the core.
-const RENAMED: [(&str, &str); 2] = [("resource_type", "type"), ("attributes_json", "attributes")];
+const RENAMED: [(&str, &str); 3] = [
+    ("resource_type", "type"),
+    ("attributes_json", "attributes"),
+    ("creator_user_id", "creator"),
+];
 
 fn wire_field(field: &str) -> String {
     let renamed = RENAMED.iter().find(|(_, core)| *core == field);
@@ -187,6 +191,7 @@ mod tests {
                 owning_team: Some(None),
                 partitioned: Some(true),
                 attributes: Some(attributes_from_text("{\"country\":\"DE\"}").unwrap()),
+                creator: None,
             },
             assigned_to: vec![
                 Assigned {

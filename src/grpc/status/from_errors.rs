@@ -128,6 +128,7 @@ fn wire_field(field: &str) -> String {
     let name = name.strip_prefix("settings.").unwrap_or(name);
     let name = match (entity, name) {
         ("resource" | "segment", "type") => "resource_type",
+        ("resource", "creator") => "creator_user_id",
         ("grants" | "object_grant", "user") => "user_id",
         ("grants", "permission_set") => "permission_set_id",
         ("grants", "key") => "permission",

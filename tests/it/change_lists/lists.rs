@@ -189,6 +189,7 @@ fn put_resource() -> impl Strategy<Value = Change> {
                 owning_team,
                 partitioned,
                 attributes: None,
+                creator: None,
             })
         })
 }

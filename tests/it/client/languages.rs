@@ -61,6 +61,7 @@ async fn far_is_late(pair: &Pair) -> bool {
         owning_team: None,
         partitioned: None,
         attributes: None,
+        creator: None,
     };
     let far = client(&pair.far.server);
     let question = Question::new("northwind", "lena", "contact", "edit").on("control");

@@ -47,6 +47,7 @@ fn make(contact: &str) -> Write {
         owning_team: None,
         partitioned: None,
         attributes: None,
+        creator: None,
     };
     Write::of("acme", vec![Change::PutResource(patch)])
 }

@@ -95,6 +95,7 @@ async fn p3_a_filter_names_owner_team_assignment_and_attributes() {
         owning_team: Some(Some(id("us"))),
         partitioned: None,
         attributes: None,
+        creator: None,
     });
     scene.apply(vec![stamped]).await;
     let filter = |change: &dyn Fn(&mut ResourceFilter)| {
@@ -180,6 +181,7 @@ async fn s2_4_what_the_plan_does_not_let_be_partitioned_is_refused_with_its_reas
                 owning_team: None,
                 partitioned: None,
                 attributes: None,
+                creator: None,
             }),
             Change::PutAccount(ambit::authz::change::AccountPatch {
                 plan: Some(id("professional")),

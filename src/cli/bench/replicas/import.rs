@@ -188,6 +188,7 @@ fn content(data_set: &DataSet, index: u32) -> Result<RowContent, CliError> {
                 owning_team: None,
                 partitioned: None,
                 attributes: None,
+                creator: None,
             },
         }),
         EntityChange::Put(_) | EntityChange::Delete(_) => Err(CliError::usage(

@@ -93,6 +93,7 @@ impl Bench<'_> {
                     owning_team: None,
                     partitioned: None,
                     attributes: None,
+                    creator: None,
                 }))
             })
             .collect::<Result<Vec<Change>, CliError>>()?;

@@ -1,0 +1,97 @@
+//! Opening the database that the configuration names, in all of its roles.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::AppError;
+use crate::clock::Clock;
+use crate::config::{Config, Database};
+use crate::feed::Backoff;
+use crate::shutdown::Shutdown;
+use crate::store::batches::BatchStore;
+use crate::store::outbox::Outbox;
+use crate::store::postgres::{OpenOptions, PostgresStore};
+use crate::store::sqlite::SqliteStore;
+use crate::store::tokens::TokenStore;
+use crate::store::{Store, StoreError};
+
+/// Waits between attempts to reach a database at the start.
+const FIRST_REACH: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    most: Duration::from_secs(2),
+};
+
+/// One database in all of its roles.
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) outbox: Arc<dyn Outbox>,
+    pub(super) tokens: Arc<dyn TokenStore>,
+    pub(super) batches: Arc<dyn BatchStore>,
+}
+
+impl Opened {
+    pub(super) fn of<S: Store + Outbox + TokenStore + BatchStore>(database: Arc<S>) -> Self {
+        Self {
+            outbox: Arc::clone(&database) as Arc<dyn Outbox>,
+            tokens: Arc::clone(&database) as Arc<dyn TokenStore>,
+            batches: Arc::clone(&database) as Arc<dyn BatchStore>,
+            store: database,
+        }
+    }
+}
+
+/// Opens the database of a server that may be told to end before it answers.
+pub(super) async fn open_until_ended(
+    config: &Config,
+    clock: &dyn Clock,
+    shutdown: &Shutdown,
+) -> Result<Opened, AppError> {
+    let opening = open(config, clock);
+    match shutdown.soft().run_until_cancelled(opening).await {
+        Some(opened) => opened,
+        None => Err(AppError::Ended),
+    }
+}
+
+/// Opens the database of a server, waiting for one that can't be reached.
+async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, AppError> {
+    let url = match &config.database {
+        Database::Directory(data_dir) => return Ok(Opened::of(open_directory(data_dir).await?)),
+        Database::Url(url) => url,
+    };
+    let options = OpenOptions {
+        migrate: config.migrate,
+        connections_max: config.database_connections_max,
+    };
+    let mut failures = 0;
+    loop {
+        let error = match PostgresStore::open(url.reveal(), options).await {
+            Ok(store) => return Ok(Opened::of(Arc::new(store))),
+            Err(error) if error.is_transient() => error,
+            Err(error) => return Err(AppError::Postgres(error)),
+        };
+        failures += 1;
+        if failures == 1 {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(error = %error, cause, "waiting for the database");
+        } else {
+            tracing::debug!(error = %error, failures, "still waiting for the database");
+        }
+        tokio::time::sleep(FIRST_REACH.after(failures, clock)).await;
+    }
+}
+
+pub(super) async fn open_directory(data_dir: &Path) -> Result<Arc<SqliteStore>, AppError> {
+    let opened = SqliteStore::open(data_dir).await;
+    opened
+        .map(Arc::new)
+        .map_err(|source| in_directory(data_dir, source))
+}
+
+pub(super) fn in_directory(data_dir: &Path, source: StoreError) -> AppError {
+    AppError::Store {
+        data_dir: data_dir.display().to_string(),
+        source,
+    }
+}
