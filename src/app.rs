@@ -1,39 +1,34 @@
 //! The composition root: which parts there are and how they hang together. The only file that
 //! names a database.
 
+mod background;
 mod direct;
 mod opening;
+mod parts;
+mod ports;
+mod task;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::runtime::{self, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 pub use self::direct::DirectStore;
 use crate::access_requests::keeper::Keeper;
-use crate::access_requests::{AccessRequests, ConsoleSettings};
-use crate::authentication::{Authentication, AuthenticationError};
+use crate::authentication::AuthenticationError;
 use crate::clock::Clock;
 use crate::config::{Config, Database, DatabaseUrl};
 use crate::decision_log::{DecisionLog, DecisionLogError};
 use crate::directory::Directory;
-use crate::feed::Feed;
-use crate::graph_cache::{CacheLimits, Computing, GraphCache};
-use crate::grpc::observed::{Observe, methods};
-use crate::grpc::server::{Backend, Transport};
-use crate::http::{Console, LanguageError, Telling};
-use crate::measured_store::Measured;
+use crate::grpc;
+use crate::grpc::server::Backend;
+use crate::http::LanguageError;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notifications::{Notifications, NotificationsError, Surroundings};
-use crate::partitions::Partitions;
 use crate::randomness::SystemRandomness;
-use crate::retention::Retention;
 use crate::shutdown::Shutdown;
-use crate::store::batches::BatchStore;
 use crate::store::outbox::Outbox;
 pub use crate::store::postgres::Examination as PostgresExamination;
 use crate::store::postgres::{Migrated, OpenError, PostgresStore};
@@ -41,13 +36,16 @@ pub use crate::store::sqlite::Examination as EmbeddedExamination;
 use crate::store::sqlite::SqliteStore;
 use crate::store::tokens::TokenStore;
 use crate::store::{Store, StoreError};
-use crate::tls::{Tls, TlsError};
-use crate::{grpc, http};
+use crate::telemetry::TelemetryError;
+use crate::tls::TlsError;
 
-mod ports;
-mod task;
-
+use background::Background;
 use opening::{Opened, in_directory, open_directory, open_until_ended};
+use parts::{
+    authentication_of, console_of, console_url, decision_log_of, feed_of, graphs_of, linking,
+    measured, observe_of, partitions_of, pushed_of, requests_of, retention_of, serve_http, tell,
+    tls_of, transport_of,
+};
 use ports::{Reserved, raise_descriptor_limit};
 use task::Task;
 
@@ -81,6 +79,8 @@ pub enum AppError {
     Notifications(#[from] NotificationsError),
     #[error(transparent)]
     Language(#[from] LanguageError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     DecisionLog(#[from] DecisionLogError),
     #[error("no thread can be started for the feed: {0}")]
@@ -151,6 +151,7 @@ impl App {
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
         let console = console_of(&requests, &graphs, &store, &clock, &console_url)?;
         tell(&telling, &graphs, &feed, &metrics, console);
+        let pushed = pushed_of(config, &graphs, &feed, &clock)?;
         let retention = retention_of(config, &store, opened.batches, &clock);
         let keeper = Keeper::new(requests.clone());
         let around = Surroundings {
@@ -177,7 +178,7 @@ impl App {
             stall_timeout: config.transport.stream_stall_timeout,
         });
         let transport = transport_of(config, tls.clone(), &metrics);
-        let observe = Observe::new(metrics.calls(methods()), clock);
+        let observe = observe_of(config, &metrics, clock)?;
         let grpc =
             grpc::server::serve(grpc.listen()?, transport, routes, observe, shutdown.clone());
         announce(config, grpc_address, http_address);
@@ -195,7 +196,7 @@ impl App {
             callers: background.spawn("callers", authentication.follow(last.clone())),
             tls: tls
                 .map(|tls| background.spawn("TLS", tls.follow(metrics.transport(), last.clone()))),
-            upkeep: background.spawn("metrics", metrics.keep_up(last.clone())),
+            upkeep: background.spawn("metrics", metrics.keep_up(pushed, last.clone())),
             decision_log,
             _background: background,
             grpc: Task::spawn("gRPC server", grpc),
@@ -256,10 +257,14 @@ impl App {
             if let Some(tls) = &mut self.tls {
                 tls.ended().await;
             }
-            self.upkeep.ended().await;
             self.http.ended().await;
-            // Beside each other: a reader of the log that is stuck keeps no database open.
-            tokio::join!(self.decision_log.close(), self.store.close());
+            // Beside each other: neither a reader of the log that is stuck nor a collector keeps the
+            // database open.
+            tokio::join!(
+                self.decision_log.close(),
+                self.upkeep.ended(),
+                self.store.close()
+            );
         };
         if tokio::time::timeout(closing, close).await.is_err() {
             // No write is lost: what was acknowledged is in the write-ahead log.
@@ -309,255 +314,75 @@ pub fn place(database: &Database) -> String {
     }
 }
 
-/// A thread beside those that answer requests: however busy they are, the feed gets its turn, and
-/// whoever is past the staleness bound is so because of the database.
-struct Background {
-    handle: Handle,
-    runtime: Option<Runtime>,
-}
-
-impl Background {
-    fn start() -> Result<Self, AppError> {
-        let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("ambit-feed")
-            .enable_all()
-            .build()
-            .map_err(AppError::Thread)?;
-        Ok(Self {
-            handle: runtime.handle().clone(),
-            runtime: Some(runtime),
-        })
-    }
-
-    fn spawn(&self, part: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Task {
-        let work = async move {
-            work.await;
-            Ok(())
-        };
-        Task {
-            part,
-            handle: self.handle.spawn(work),
-            has_ended: false,
-        }
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        // Not by its own drop, which waits and so must not happen where requests are answered.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// Knows the callers of the moment at once, where the database answers.
-async fn authentication_of(
-    config: &Config,
-    tls: &Option<Arc<Tls>>,
-    tokens: Arc<dyn TokenStore>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Authentication, AuthenticationError> {
-    let authentication = Authentication::new(
-        &config.authentication,
-        tls.clone(),
-        tokens,
-        Arc::clone(clock),
-        config.staleness_bound,
-    )?;
-    authentication.begin().await;
-    Ok(authentication)
-}
-
-/// Serves the HTTP port from before there is anything to tell.
-fn serve_http(
-    config: &Config,
-    http: Reserved,
-    tls: &Option<Arc<Tls>>,
-    telling: &Arc<OnceLock<Telling>>,
-    shutdown: &Shutdown,
-    last: &CancellationToken,
-) -> Result<Task, AppError> {
-    let port = http::Port {
-        listener: http.listen()?,
-        tls: tls.clone().filter(|_| config.http_tls),
-        handshake_timeout: config.transport.handshake_timeout,
-    };
-    let http = http::serve(port, Arc::clone(telling), shutdown.clone(), last.clone());
-    Ok(Task::spawn("HTTP server", http))
-}
-
-/// The database with its calls timed.
-fn measured(
+/// One database in all of its roles.
+struct Opened {
     store: Arc<dyn Store>,
     outbox: Arc<dyn Outbox>,
-    clock: &Arc<dyn Clock>,
-    metrics: &Metrics,
-) -> (Arc<dyn Store>, Arc<dyn Outbox>) {
-    let measured = Arc::new(Measured::new(
-        store,
-        outbox,
-        Arc::clone(clock),
-        metrics.store(),
-    ));
-    (Arc::clone(&measured) as Arc<dyn Store>, measured)
+    tokens: Arc<dyn TokenStore>,
 }
 
-fn requests_of(
-    directory: &Directory,
-    store: &Arc<dyn Store>,
-    outbox: &Arc<dyn Outbox>,
-    clock: &Arc<dyn Clock>,
-    console: ConsoleSettings,
-) -> AccessRequests {
-    AccessRequests::new(
-        directory.clone(),
-        Arc::clone(store),
-        Arc::clone(outbox),
-        Arc::clone(clock),
-        Arc::new(SystemRandomness),
-        console,
-    )
+impl Opened {
+    fn of<S: Store + Outbox + TokenStore>(database: Arc<S>) -> Self {
+        Self {
+            outbox: Arc::clone(&database) as Arc<dyn Outbox>,
+            tokens: Arc::clone(&database) as Arc<dyn TokenStore>,
+            store: database,
+        }
+    }
 }
 
-fn partitions_of(
-    directory: &Directory,
-    store: &Arc<dyn Store>,
-    batches: &Arc<dyn BatchStore>,
-    clock: &Arc<dyn Clock>,
-) -> Partitions {
-    Partitions::new(
-        directory.clone(),
-        Arc::clone(store),
-        Arc::clone(batches),
-        Arc::clone(clock),
-        Arc::new(SystemRandomness),
-    )
-}
-
-fn console_of(
-    requests: &AccessRequests,
-    graphs: &GraphCache,
-    store: &Arc<dyn Store>,
-    clock: &Arc<dyn Clock>,
-    url: &str,
-) -> Result<Console, LanguageError> {
-    Console::new(
-        requests.clone(),
-        graphs.clone(),
-        Arc::clone(store),
-        Arc::clone(clock),
-        url,
-    )
-}
-
-fn feed_of(
+/// Opens the database of a server that may be told to end before it answers.
+async fn open_until_ended(
     config: &Config,
-    store: &Arc<dyn Store>,
-    graphs: &GraphCache,
-    clock: &Arc<dyn Clock>,
-    metrics: &Metrics,
-) -> Feed {
-    Feed::new(
-        Arc::clone(store),
-        graphs.clone(),
-        Arc::clone(clock),
-        config.feed_poll_interval,
-        metrics.catch_up_seconds(),
-    )
-}
-
-/// Gives the HTTP port what it tells of.
-fn tell(
-    telling: &OnceLock<Telling>,
-    graphs: &GraphCache,
-    feed: &Feed,
-    metrics: &Arc<Metrics>,
-    console: Console,
-) {
-    // Set once, here.
-    let _first = telling.set(Telling {
-        graphs: graphs.clone(),
-        feed: feed.status(),
-        metrics: Arc::clone(metrics),
-        console,
-    });
-}
-
-fn decision_log_of(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    metrics: &Metrics,
-) -> Result<DecisionLog, DecisionLogError> {
-    DecisionLog::open(
-        &config.decision_log,
-        Arc::clone(clock),
-        &SystemRandomness,
-        metrics.decision_log(),
-    )
-}
-
-fn retention_of(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    batches: Arc<dyn BatchStore>,
-    clock: &Arc<dyn Clock>,
-) -> Retention {
-    let (store, clock) = (Arc::clone(store), Arc::clone(clock));
-    Retention::new(
-        store,
-        batches,
-        clock,
-        config.history_retention,
-        config.audit_retention,
-    )
-}
-
-/// Where people reach the console: at the HTTP port itself unless they are told otherwise.
-fn console_url(config: &Config, http_address: SocketAddr) -> String {
-    match &config.notifications.console_url {
-        Some(url) => url.clone(),
-        None if config.http_tls => format!("https://{http_address}"),
-        None => format!("http://{http_address}"),
+    clock: &dyn Clock,
+    shutdown: &Shutdown,
+) -> Result<Opened, AppError> {
+    let opening = open(config, clock);
+    match shutdown.soft().run_until_cancelled(opening).await {
+        Some(opened) => opened,
+        None => Err(AppError::Ended),
     }
 }
 
-fn linking(config: &Config, console_url: &str) -> ConsoleSettings {
-    ConsoleSettings {
-        url: console_url.into(),
-        link_ttl: config.notifications.link_ttl,
+/// Opens the database of a server, waiting for one that can't be reached.
+async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, AppError> {
+    let url = match &config.database {
+        Database::Directory(data_dir) => return Ok(Opened::of(open_directory(data_dir).await?)),
+        Database::Url(url) => url,
+    };
+    let options = OpenOptions {
+        migrate: config.migrate,
+        connections_max: config.database_connections_max,
+    };
+    let mut failures = 0;
+    loop {
+        let error = match PostgresStore::open(url.reveal(), options).await {
+            Ok(store) => return Ok(Opened::of(Arc::new(store))),
+            Err(error) if error.is_transient() => error,
+            Err(error) => return Err(AppError::Postgres(error)),
+        };
+        failures += 1;
+        if failures == 1 {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(error = %error, cause, "waiting for the database");
+        } else {
+            tracing::debug!(error = %error, failures, "still waiting for the database");
+        }
+        tokio::time::sleep(FIRST_REACH.after(failures, clock)).await;
     }
 }
 
-fn limits(config: &Config) -> CacheLimits {
-    CacheLimits {
-        bytes_max: config.cache_bytes_max,
-        staleness_bound: config.staleness_bound,
-        load_timeout: config.load_timeout,
-    }
+async fn open_directory(data_dir: &Path) -> Result<Arc<SqliteStore>, AppError> {
+    let opened = SqliteStore::open(data_dir).await;
+    opened
+        .map(Arc::new)
+        .map_err(|source| in_directory(data_dir, source))
 }
 
-fn graphs_of(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> GraphCache {
-    let graphs = GraphCache::new(Arc::clone(store), Arc::clone(clock), limits(config));
-    match config.computations_max {
-        Some(most) => graphs.computing(Computing::new(most.get())),
-        None => graphs,
-    }
-}
-
-/// `None` where it is not configured.
-fn tls_of(config: &Config) -> Result<Option<Arc<Tls>>, TlsError> {
-    let loaded = config.transport.tls.as_ref().map(Tls::load).transpose()?;
-    Ok(loaded.map(Arc::new))
-}
-
-fn transport_of(config: &Config, tls: Option<Arc<Tls>>, metrics: &Metrics) -> Transport {
-    Transport {
-        settings: Arc::new(config.transport.clone()),
-        tls,
-        metrics: metrics.transport(),
-        randomness: Arc::new(SystemRandomness),
+fn in_directory(data_dir: &Path, source: StoreError) -> AppError {
+    AppError::Store {
+        data_dir: data_dir.display().to_string(),
+        source,
     }
 }
 

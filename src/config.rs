@@ -10,24 +10,32 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 mod authentication;
 mod client_certificates;
 mod decision_log;
+mod error;
+mod file;
 mod keys;
+mod layers;
 mod notifications;
+mod traces;
 mod transport;
 
 pub use authentication::{AuthenticationSettings, IssuerSettings, JwtAlgorithm, KeySource};
 pub use client_certificates::CertificateCaller;
 pub use decision_log::{DecisionLogDestination, DecisionLogSettings, MaskKey, MaskedField, Ratio};
+pub use error::{ConfigError, Origin, Source};
 pub use keys::{Form, KEYS, Key};
 pub use notifications::{
     Language, MailSettings, NotificationSettings, SmtpUrl, WebhookSecret, WebhookSettings,
 };
+pub use traces::TracingSettings;
 pub use transport::{ClientCertificates, TlsSettings, TransportSettings};
+
+use file::read_file;
+use layers::Layers;
 
 /// The file that is read where it exists and no other is named.
 pub const DEFAULT_FILE: &str = "ambit.toml";
@@ -126,6 +134,7 @@ pub struct Config {
     pub transport: TransportSettings,
     pub log_format: LogFormat,
     pub log_filter: String,
+    pub tracing: TracingSettings,
     pub decision_log: DecisionLogSettings,
     pub notifications: NotificationSettings,
     /// Variables that look like settings and are none: to be named in the log.
@@ -137,104 +146,6 @@ pub enum LogFormat {
     Auto,
     Human,
     Json,
-}
-
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    Flag,
-    Environment,
-    File(PathBuf),
-    Default,
-}
-
-/// Key and source of a value, as a person would look for them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    key: &'static str,
-    source: Source,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Source::Flag => write!(formatter, "flag `--{}`", flag_of(self.key)),
-            Source::Environment => {
-                write!(
-                    formatter,
-                    "environment variable `{}`",
-                    variable_of(self.key)
-                )
-            }
-            Source::File(path) => write!(formatter, "`{}` in `{}`", self.key, path.display()),
-            Source::Default => write!(formatter, "default of `{}`", self.key),
-        }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("{origin}: {problem}, this is `{value}`")]
-    Value {
-        origin: Origin,
-        value: String,
-        problem: String,
-    },
-    #[error("configuration file `{}` can't be read: {source}", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("configuration file `{}` is not valid TOML: {problem}", path.display())]
-    Syntax { path: PathBuf, problem: String },
-    #[error("configuration file `{}` has an unknown key `{key}`; known are {known}", path.display())]
-    UnknownKey {
-        path: PathBuf,
-        key: String,
-        known: String,
-    },
-    #[error("{one} and {other} name two databases; leave one of them out")]
-    TwoDatabases { one: Origin, other: Origin },
-    #[error("the file `{}` of {key} can't be read: {source}", path.display())]
-    Secret {
-        key: &'static str,
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("the file `{}` of {key} is empty; it holds the value of {}", path.display(), key.trim_end_matches("_file"))]
-    Empty { key: &'static str, path: PathBuf },
-    #[error("{one} and {other} say the same thing twice; leave one of them out")]
-    Twice { one: Origin, other: Origin },
-    #[error("{origin} needs {missing} too")]
-    Incomplete {
-        origin: Origin,
-        missing: &'static str,
-    },
-    #[error("webhook `{name}` in `{}`: {problem}", path.display())]
-    Webhook {
-        path: PathBuf,
-        name: String,
-        problem: String,
-    },
-    #[error("issuer `{name}`: {problem}")]
-    Issuer { name: String, problem: String },
-    #[error("client certificate `{name}`: {problem}")]
-    ClientCertificate { name: String, problem: String },
-    #[error("{one} and {other} contradict each other; leave one of them out")]
-    Contradiction { one: Origin, other: Origin },
-    #[error(
-        "{origin}: `{address}` is not a loopback address, and no authentication is configured; choose a loopback address, set --authentication required, or pass --insecure to serve anyone who can reach it"
-    )]
-    Exposed { origin: Origin, address: SocketAddr },
-    #[error(
-        "{origin}: `{address}` is not a loopback address, and {what} there in the clear; set {setting}, or pass --plaintext where a mesh or a proxy encrypts"
-    )]
-    InTheClear {
-        origin: Origin,
-        address: SocketAddr,
-        what: &'static str,
-        setting: &'static str,
-    },
 }
 
 /// `cache_bytes_max` -> `cache-bytes-max`.
@@ -256,6 +167,8 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         file: Option<&Path>,
     ) -> Result<Self, ConfigError> {
+        let (common, environment): (Vec<_>, Vec<_>) =
+            environment.into_iter().partition(traces::is_common);
         let environment: BTreeMap<String, String> = environment
             .into_iter()
             .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
@@ -267,6 +180,7 @@ impl Config {
             environment: &environment,
         };
         let database = layers.database()?;
+        let tracing = layers.tracing(common.first().map(|(_, value)| value.as_str()))?;
         let feed_poll_interval = layers.millis("feed_poll_interval_ms", 1, 60_000)?;
         let config = Self {
             database_connections_max: layers.number("database_connections_max", 4, 1_000)?,
@@ -309,7 +223,8 @@ impl Config {
                 },
             )?,
             log_filter: layers.parse("log_filter", "must be text", |text| Some(text.to_owned()))?,
-            decision_log: layers.decision_log()?,
+            decision_log: layers.decision_log(tracing.endpoint.as_deref())?,
+            tracing,
             notifications: layers.notifications()?,
             ignored_variables: ignored(&environment),
             database,
@@ -319,116 +234,7 @@ impl Config {
     }
 }
 
-/// A value as it was written. Only the file knows types, and holds its writer to them.
-#[derive(Debug, Clone)]
-enum Written {
-    Text(String),
-    Number(i64),
-    Switch(bool),
-}
-
-struct Layers<'a> {
-    flags: &'a BTreeMap<String, String>,
-    environment: &'a BTreeMap<String, String>,
-    file: Option<FileValues>,
-}
-
 impl Layers<'_> {
-    /// The value of the highest layer that has one, as text.
-    fn find(&self, key: &'static str) -> (Origin, String, Option<Written>) {
-        let origin = |source| Origin { key, source };
-        if let Some(value) = self.flags.get(key) {
-            return (origin(Source::Flag), value.clone(), None);
-        }
-        if let Some(value) = self.environment.get(&variable_of(key)) {
-            return (origin(Source::Environment), value.clone(), None);
-        }
-        if let Some(file) = &self.file
-            && let Some(written) = file.values.get(key)
-        {
-            let text = match written {
-                Written::Text(text) => text.clone(),
-                Written::Number(number) => number.to_string(),
-                Written::Switch(switch) => switch.to_string(),
-            };
-            return (
-                origin(Source::File(file.path.clone())),
-                text,
-                Some(written.clone()),
-            );
-        }
-        let default = KEYS
-            .iter()
-            .find(|known| known.name == key)
-            .map_or("", |known| known.default);
-        (origin(Source::Default), default.to_owned(), None)
-    }
-
-    fn parse<T>(
-        &self,
-        key: &'static str,
-        problem: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, ConfigError> {
-        let (origin, value, _) = self.find(key);
-        parse(&value).ok_or_else(|| ConfigError::Value {
-            origin,
-            value,
-            problem: problem.to_owned(),
-        })
-    }
-
-    fn number<T: TryFrom<u64>>(
-        &self,
-        key: &'static str,
-        least: u64,
-        most: u64,
-    ) -> Result<T, ConfigError> {
-        let (origin, value, written) = self.find(key);
-        let number = match written {
-            // A number in quotes is a slip that would go unnoticed until it is a larger one.
-            Some(Written::Text(_) | Written::Switch(_)) => None,
-            Some(Written::Number(_)) | None => u64::from_str(&value).ok(),
-        };
-        number
-            .filter(|number| (least..=most).contains(number))
-            .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| ConfigError::Value {
-                origin,
-                value,
-                problem: format!("must be a whole number from {least} to {most}"),
-            })
-    }
-
-    fn millis(&self, key: &'static str, least: u64, most: u64) -> Result<Duration, ConfigError> {
-        Ok(Duration::from_millis(self.number(key, least, most)?))
-    }
-
-    fn address(&self, key: &'static str) -> Result<SocketAddr, ConfigError> {
-        self.parse(
-            key,
-            "must be an IP address and a port as 127.0.0.1:50051",
-            |text| SocketAddr::from_str(text).ok(),
-        )
-    }
-
-    fn switch(&self, key: &'static str) -> Result<bool, ConfigError> {
-        self.parse(key, "must be true or false", |text| {
-            bool::from_str(text).ok()
-        })
-    }
-
-    /// The value of a key; `None` where it is empty, which is how an orchestrator says so.
-    fn text(&self, key: &'static str) -> Option<(Origin, String)> {
-        let (origin, value, _) = self.find(key);
-        let value = value.trim().to_owned();
-        (!value.is_empty()).then_some((origin, value))
-    }
-
-    fn is_default(&self, key: &'static str) -> bool {
-        self.find(key).0.source == Source::Default
-    }
-
     /// The one database that is named; the embedded one where none is.
     fn database(&self) -> Result<Database, ConfigError> {
         let directory = self.parse("data_dir", "must be a path", |text| {
@@ -516,120 +322,6 @@ impl Layers<'_> {
         }
         Ok(())
     }
-}
-
-/// What a file says.
-struct FileValues {
-    path: PathBuf,
-    values: BTreeMap<String, Written>,
-    /// Tables such as `[[webhooks]]`, which no flag and no variable has, by their name.
-    tables: BTreeMap<&'static str, Vec<toml::Table>>,
-}
-
-/// The names of tables.
-const TABLES: &[&str] = &[
-    authentication::ISSUERS,
-    client_certificates::TABLES,
-    notifications::TABLES,
-];
-
-impl FileValues {
-    fn origin(&self, key: &'static str) -> Origin {
-        Origin {
-            key,
-            source: Source::File(self.path.clone()),
-        }
-    }
-
-    fn tables(&self, name: &str) -> &[toml::Table] {
-        self.tables.get(name).map_or(&[], Vec::as_slice)
-    }
-}
-
-/// Takes tables of a name out of a file, whose other keys are plain values.
-fn take_tables(
-    name: &'static str,
-    file: &mut toml::Table,
-    path: &Path,
-) -> Result<Vec<toml::Table>, ConfigError> {
-    let wrong = || ConfigError::Value {
-        origin: Origin {
-            key: name,
-            source: Source::File(path.to_owned()),
-        },
-        value: HIDDEN.to_owned(),
-        problem: format!("must be tables, each begun by [[{name}]]"),
-    };
-    let tables = match file.remove(name) {
-        None => return Ok(Vec::new()),
-        Some(toml::Value::Array(tables)) => tables,
-        Some(_) => return Err(wrong()),
-    };
-    let table = |value| match value {
-        toml::Value::Table(table) => Ok(table),
-        _ => Err(wrong()),
-    };
-    tables.into_iter().map(table).collect()
-}
-
-fn read_file(named: Option<&Path>) -> Result<Option<FileValues>, ConfigError> {
-    let path = named.unwrap_or(Path::new(DEFAULT_FILE)).to_path_buf();
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
-            return Ok(None);
-        }
-        Err(source) => return Err(ConfigError::Read { path, source }),
-    };
-    let mut table: toml::Table =
-        text.parse()
-            .map_err(|error: toml::de::Error| ConfigError::Syntax {
-                path: path.clone(),
-                problem: error.to_string().trim_end().replace('\n', "\n  "),
-            })?;
-    let mut values = BTreeMap::new();
-    let mut tables = BTreeMap::new();
-    for name in TABLES {
-        tables.insert(*name, take_tables(name, &mut table, &path)?);
-    }
-    for (key, value) in table {
-        let Some(known) = KEYS.iter().find(|known| known.name == key) else {
-            let names = KEYS.iter().map(|known| known.name);
-            let names: Vec<&str> = names.chain(TABLES.iter().copied()).collect();
-            return Err(ConfigError::UnknownKey {
-                path,
-                key,
-                known: names.join(", "),
-            });
-        };
-        let written = match value {
-            toml::Value::String(text) => Written::Text(text),
-            toml::Value::Integer(number) => Written::Number(number),
-            toml::Value::Boolean(switch) => Written::Switch(switch),
-            other @ (toml::Value::Float(_)
-            | toml::Value::Datetime(_)
-            | toml::Value::Array(_)
-            | toml::Value::Table(_)) => {
-                return Err(ConfigError::Value {
-                    origin: Origin {
-                        key: known.name,
-                        source: Source::File(path),
-                    },
-                    value: match known.form {
-                        Form::Secret => HIDDEN.to_owned(),
-                        Form::Plain | Form::Switch => other.to_string(),
-                    },
-                    problem: "must be text, a whole number, true or false".to_owned(),
-                });
-            }
-        };
-        values.insert(key, written);
-    }
-    Ok(Some(FileValues {
-        path,
-        values,
-        tables,
-    }))
 }
 
 fn ignored(environment: &BTreeMap<String, String>) -> Vec<String> {

@@ -1,4 +1,5 @@
-//! The decision log: a JSON line for each decision, or for a share of them.
+//! The decision log: a JSON line for each decision, or for a share of them; to a collector the same as
+//! log records of OTLP.
 //!
 //! Never in the way of an answer: a record is put together only where it is to be written, handed
 //! over without waiting, and counted where it is lost. A thread of its own writes, since a disk or
@@ -7,15 +8,15 @@
 //! Never in a record: credentials, attributes of records, inline facts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use crate::authz::decision::Effect;
 use crate::clock::Clock;
-use crate::config::DecisionLogSettings;
+use crate::config::{DecisionLogSettings, Ratio};
 use crate::metrics::DecisionLogMetrics;
-use crate::randomness::{Randomness, RandomnessError};
+use crate::randomness::{Lots, Randomness, RandomnessError};
+use crate::telemetry::TelemetryError;
 
 mod mask;
 mod record;
@@ -34,6 +35,8 @@ const CLOSING_INTERVAL: Duration = Duration::from_millis(5);
 pub enum DecisionLogError {
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error(transparent)]
+    Collector(#[from] TelemetryError),
     #[error("no thread can be started for the decision log: {0}")]
     Thread(#[source] std::io::Error),
     #[error("no seed for the samples of the decision log: {0}")]
@@ -55,7 +58,7 @@ struct Open {
 /// What was drawn for one call before it was decided, and when it began.
 #[derive(Debug, Clone, Copy)]
 pub struct Draw {
-    lot: u32,
+    lot: u64,
     began: Duration,
 }
 
@@ -97,7 +100,7 @@ impl DecisionLog {
     /// Draws for one decision before it is made; `None` where no outcome of it would be written.
     pub fn draw(&self) -> Option<Draw> {
         let open = self.0.as_ref()?;
-        let lot = open.sampling.lot();
+        let lot = open.sampling.lots.draw();
         open.sampling.may_take(lot).then(|| Draw {
             lot,
             began: open.clock.monotonic(),
@@ -148,49 +151,33 @@ impl DecisionLog {
 
 /// Which decisions are taken: a share of each outcome, drawn evenly.
 struct Sampling {
-    allow: u32,
-    deny: u32,
-    draws: AtomicU64,
+    allow: Ratio,
+    deny: Ratio,
+    lots: Lots,
 }
 
 impl Sampling {
-    /// Lots are drawn from so many.
-    const LOTS: u64 = 1_000_000;
-
     fn new(
         settings: &DecisionLogSettings,
         randomness: &dyn Randomness,
     ) -> Result<Self, RandomnessError> {
-        let [seed @ .., _, _, _, _, _, _, _, _] = randomness.bytes()?;
         Ok(Self {
-            allow: settings.allow_ratio.millionths(),
-            deny: settings.deny_ratio.millionths(),
-            draws: AtomicU64::new(u64::from_be_bytes(seed)),
+            allow: settings.allow_ratio,
+            deny: settings.deny_ratio,
+            lots: Lots::new(randomness)?,
         })
     }
 
-    /// One number of SplitMix64, which is even and costs nanoseconds; nothing rests on its being
-    /// hard to foretell.
-    fn lot(&self) -> u32 {
-        let mut mixed = self
-            .draws
-            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        // Below the number of lots, which fits.
-        u32::try_from(mixed % Self::LOTS).unwrap_or(u32::MAX)
+    fn may_take(&self, lot: u64) -> bool {
+        self.allow.takes(lot) || self.deny.takes(lot)
     }
 
-    fn may_take(&self, lot: u32) -> bool {
-        lot < self.allow.max(self.deny)
-    }
-
-    fn takes(&self, lot: u32, effect: Effect) -> bool {
-        lot < match effect {
+    fn takes(&self, lot: u64, effect: Effect) -> bool {
+        match effect {
             Effect::Allow => self.allow,
             Effect::Deny => self.deny,
         }
+        .takes(lot)
     }
 }
 

@@ -268,10 +268,12 @@ impl GraphCache {
         for _ in 0..ERAS_TRIED {
             let live = match self.inner.accounts.get(account).await {
                 Some(live) => {
+                    tracing::Span::current().record("ambit.cache", "hit");
                     self.inner.hits.fetch_add(1, Ordering::Relaxed);
                     live
                 }
                 None => {
+                    tracing::Span::current().record("ambit.cache", "load");
                     self.inner.misses.fetch_add(1, Ordering::Relaxed);
                     self.load_for_all(account).await?
                 }

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::authz::access_request::{AccessRequest, RequestEvent, RequestTarget};
 use crate::authz::model::{Attributes, Id, ResourceKey, Timestamp};
@@ -48,9 +50,16 @@ impl Measured {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let begun_at = self.clock.monotonic();
-        let answer = call.await;
+        let span = tracing::debug_span!(
+            "store",
+            otel.name = %format_args!("store.{name}"),
+            otel.kind = "client",
+            outcome = Empty
+        );
+        let answer = call.instrument(span.clone()).await;
         let took = self.clock.monotonic().saturating_sub(begun_at);
         let outcome = answer.as_ref().err().map_or("ok", outcome);
+        span.record("outcome", outcome);
         self.metrics.took(name, outcome, took);
         answer
     }

@@ -17,12 +17,15 @@ use metrics_exporter_prometheus::{
 use metrics_process::Collector;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::feed::{FeedMode, FeedStatus};
 use crate::graph_cache::{GraphCache, LoadSeconds};
+use crate::telemetry::MetricsExport;
 
 mod calls;
 mod decision_log;
 mod decisions;
+mod exports;
 mod notifications;
 mod store;
 mod transport;
@@ -30,6 +33,7 @@ mod transport;
 pub use calls::{CODES, CallMetrics, MethodId};
 pub use decision_log::DecisionLogMetrics;
 pub use decisions::{DecidingMethod, DecisionMetrics, Tally};
+use exports::ExportMetrics;
 pub use notifications::{NotificationChannel, NotificationMetrics};
 pub use store::StoreMetrics;
 pub use transport::{ConnectionEnd, Running, TransportMetrics};
@@ -67,6 +71,7 @@ pub struct Metrics {
     handle: PrometheusHandle,
     process: Collector,
     ready: Gauge,
+    exports: ExportMetrics,
     feed: FeedMetrics,
     graphs: GraphMetrics,
     catch_up_seconds: Histogram,
@@ -75,6 +80,15 @@ pub struct Metrics {
     decisions: DecisionMetrics,
     store: StoreMetrics,
     decision_log: DecisionLogMetrics,
+}
+
+/// What metrics are sent by, and what is read for them.
+pub struct Pushed {
+    pub export: MetricsExport,
+    pub graphs: GraphCache,
+    pub feed: Arc<FeedStatus>,
+    pub clock: Arc<dyn Clock>,
+    pub interval: Duration,
 }
 
 struct FeedMetrics {
@@ -142,6 +156,7 @@ impl Metrics {
                 gauge!("ambit_ready")
             },
             process,
+            exports: ExportMetrics::register(),
             feed: FeedMetrics::register(),
             graphs: GraphMetrics::register(),
             catch_up_seconds: {
@@ -210,20 +225,49 @@ impl Metrics {
         CallMetrics::new(Arc::clone(&self.recorder), methods)
     }
 
-    /// Puts into buckets what histograms were told, until told to end.
-    pub async fn keep_up(self: Arc<Self>, ending: CancellationToken) {
-        let upkeep = async {
+    /// Puts into buckets what histograms were told, and sends everything to a collector where there
+    /// is one, until told to end.
+    pub async fn keep_up(self: Arc<Self>, pushed: Option<Pushed>, ending: CancellationToken) {
+        let upkeep = ending.run_until_cancelled(async {
             loop {
                 tokio::time::sleep(UPKEEP_INTERVAL).await;
                 self.handle.run_upkeep();
             }
+        });
+        let pushes = async {
+            if let Some(pushed) = pushed {
+                self.push(pushed, &ending).await;
+            }
         };
-        ending.run_until_cancelled(upkeep).await;
+        tokio::join!(upkeep, pushes);
+    }
+
+    /// At intervals, and once more when it is told to end.
+    async fn push(&self, pushed: Pushed, ending: &CancellationToken) {
+        let Pushed {
+            mut export,
+            graphs,
+            feed,
+            clock,
+            interval,
+        } = pushed;
+        loop {
+            let waited = ending
+                .run_until_cancelled(tokio::time::sleep(interval))
+                .await;
+            let is_ready = waited.is_some() && graphs.is_fresh();
+            let text = self.render(&graphs, &feed, is_ready).await;
+            export.send(&text, clock.now()).await;
+            if waited.is_none() {
+                return;
+            }
+        }
     }
 
     /// Everything as it is now, in the text format of Prometheus.
     pub async fn render(&self, graphs: &GraphCache, feed: &FeedStatus, is_ready: bool) -> String {
         self.ready.set(f64::from(u8::from(is_ready)));
+        self.exports.read();
         self.feed.read(graphs, feed);
         self.graphs.read(graphs).await;
         self.transport.read();

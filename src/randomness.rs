@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The system has no randomness to give, so that nothing can be made that nobody may guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,16 +45,42 @@ impl SeededRandomness {
 impl Randomness for SeededRandomness {
     fn bytes(&self) -> Result<[u8; 16], RandomnessError> {
         let mut state = self.0.lock().map_err(|_poisoned| RandomnessError)?;
-        // SplitMix64.
         let mut next = || {
-            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = *state;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ (mixed >> 31)
+            *state = state.wrapping_add(STEP);
+            mixed(*state)
         };
         let (first, second) = (next(), next());
         Ok(((u128::from(first) << 64) | u128::from(second)).to_be_bytes())
+    }
+}
+
+/// What the state of SplitMix64 moves by.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The number that SplitMix64 makes of its state.
+fn mixed(state: u64) -> u64 {
+    let mut mixed = state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Lots for samples: drawn evenly, from all threads, for nanoseconds. Nothing may rest on their being
+/// hard to foretell.
+#[derive(Debug)]
+pub struct Lots(AtomicU64);
+
+impl Lots {
+    /// A lot is below this.
+    pub const COUNT: u64 = 1_000_000;
+
+    pub fn new(randomness: &dyn Randomness) -> Result<Self, RandomnessError> {
+        let [seed @ .., _, _, _, _, _, _, _, _] = randomness.bytes()?;
+        Ok(Self(AtomicU64::new(u64::from_be_bytes(seed))))
+    }
+
+    pub fn draw(&self) -> u64 {
+        mixed(self.0.fetch_add(STEP, Ordering::Relaxed)) % Self::COUNT
     }
 }
 

@@ -34,6 +34,7 @@ const EXAMPLES: &str = "Examples:
   ambit bench --database-url postgres://postgres@127.0.0.1/bench --contacts 1000000
   ambit bench --database-url postgres://postgres@127.0.0.1/crm --account northwind
   ambit bench --server http://127.0.0.1:50051 --account northwind --question contact.view
+  ambit bench --server http://127.0.0.1:50052 --against http://127.0.0.1:50051 --account northwind --question contact.view
 
 Without --server an account is made from the seed in a database of its own, which is removed at the
 end. Measure with a release build on an idle machine.";
@@ -73,6 +74,9 @@ pub struct Arguments {
     /// Measure this server on an account that it has
     #[arg(long, value_name = "URL", value_parser = parse_server, requires = "account")]
     server: Option<String>,
+    /// Compare it with this server, on the same account, in the place of the ceiling
+    #[arg(long, value_name = "URL", value_parser = parse_server, requires = "server")]
+    against: Option<String>,
     /// The account to ask about, with --server; with --database-url: only load this account, which is
     /// there, and write nothing
     #[arg(long, value_name = "ACCOUNT")]
@@ -148,14 +152,23 @@ async fn measure_all(arguments: &Arguments) -> Result<Report, CliError> {
         }
     };
     let mut client = subject.client().await?;
-    let verified_answers = verify::verify(&mut client, &questions).await?;
-    let measurements = Run::new(arguments, &subject, &questions)
+    let mut verified_answers = verify::verify(&mut client, &questions).await?;
+    let against = match (&arguments.against, &arguments.account) {
+        (Some(other), Some(account)) => {
+            let other = Subject::existing(other, account);
+            verified_answers += verify::verify(&mut other.client().await?, &questions).await?;
+            Some(other)
+        }
+        _ => None,
+    };
+    let measurements = Run::new(arguments, &subject, against, &questions)
         .await?
         .measure()
         .await?;
     let report = Report {
         account_id: questions.account.clone(),
         data_set,
+        against: arguments.against.clone(),
         verified_answers,
         seconds: arguments.seconds,
         rounds: usize::from(arguments.rounds),
@@ -247,12 +260,15 @@ impl<'a> Run<'a> {
     async fn new(
         arguments: &'a Arguments,
         subject: &'a Subject,
+        against: Option<Subject>,
         questions: &'a Questions,
     ) -> Result<Self, CliError> {
         let mut client = subject.client().await?;
         let lists = questions.lists(&mut client).await?;
-        let constants = constants(&mut client, questions, &lists).await?;
-        let ceiling = Subject::ceiling(constants).await?;
+        let ceiling = match against {
+            Some(other) => other,
+            None => Subject::ceiling(constants(&mut client, questions, &lists).await?).await?,
+        };
         let most = arguments.streams.iter().copied().max().unwrap_or(1);
         let streams_max = usize::from(most).max(BATCH_STREAMS);
         Ok(Self {

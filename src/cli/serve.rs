@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -25,6 +26,9 @@ const EXAMPLES: &str = "Examples:
 
 Flags go over the environment, the environment over ambit.toml. Ctrl-C ends the calls that run and
 stops.";
+
+/// What the spans that wait may take to be sent at the end.
+const EXPORT_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -69,12 +73,13 @@ struct DemoCommand {
 
 pub fn run(arguments: &Arguments, output: &mut Output) -> Result<Exit, CliError> {
     let config = arguments.settings.load()?;
-    telemetry::init(&config).map_err(CliError::usage)?;
+    let telemetry = telemetry::init(&config).map_err(CliError::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::usage(format!("cannot start: {error}")))?;
     let served = runtime.block_on(serve(&config, arguments, output));
+    telemetry.end(EXPORT_MAX.min(config.shutdown_grace / 5));
     // Whatever still runs had its grace.
     runtime.shutdown_background();
     served.map(|()| Exit::Success)
@@ -130,6 +135,7 @@ fn start_error(error: AppError) -> CliError {
         | AppError::Tls(_) => CliError::usage(error),
         AppError::Ended
         | AppError::Metrics(_)
+        | AppError::Telemetry(_)
         | AppError::Language(_)
         | AppError::Thread(_)
         | AppError::Died { .. } => CliError::refused(error),

@@ -26,6 +26,8 @@ pub struct DecisionLogSettings {
 pub enum DecisionLogDestination {
     Stdout,
     File(PathBuf),
+    /// The collector at this address.
+    Collector(String),
 }
 
 /// A share of all, in millionths.
@@ -33,6 +35,7 @@ pub enum DecisionLogDestination {
 pub struct Ratio(u32);
 
 impl Ratio {
+    /// As many as there are lots.
     const WHOLE: u32 = 1_000_000;
 
     /// From 0 to 1 with at most six decimals.
@@ -49,8 +52,9 @@ impl Ratio {
         (ratio <= Self::WHOLE).then_some(Self(ratio))
     }
 
-    pub fn millionths(self) -> u32 {
-        self.0
+    /// Whether what drew this lot is of the share.
+    pub fn takes(self, lot: u64) -> bool {
+        lot < u64::from(self.0)
     }
 }
 
@@ -87,7 +91,11 @@ impl fmt::Debug for MaskKey {
 }
 
 impl Layers<'_> {
-    pub(super) fn decision_log(&self) -> Result<DecisionLogSettings, ConfigError> {
+    /// `collector` is the address of the one that takes traces, if there is one.
+    pub(super) fn decision_log(
+        &self,
+        collector: Option<&str>,
+    ) -> Result<DecisionLogSettings, ConfigError> {
         let masked = self.parse(
             "decision_log_mask",
             "must be a list of caller, account_id, user_id and resource_id",
@@ -113,11 +121,7 @@ impl Layers<'_> {
             },
         };
         Ok(DecisionLogSettings {
-            destination: self.parse(
-                "decision_log",
-                "must be off, stdout, or the path of a file with a slash in it",
-                destination,
-            )?,
+            destination: self.decision_log_destination(collector)?,
             allow_ratio: self.ratio("decision_log_allow_ratio")?,
             deny_ratio: self.ratio("decision_log_deny_ratio")?,
             masked,
@@ -126,24 +130,40 @@ impl Layers<'_> {
         })
     }
 
+    fn decision_log_destination(
+        &self,
+        collector: Option<&str>,
+    ) -> Result<Option<DecisionLogDestination>, ConfigError> {
+        let (origin, value, _) = self.find("decision_log");
+        match value.trim() {
+            "" | "off" => Ok(None),
+            "stdout" => Ok(Some(DecisionLogDestination::Stdout)),
+            "otlp" => match collector {
+                Some(endpoint) => Ok(Some(DecisionLogDestination::Collector(endpoint.to_owned()))),
+                None => Err(ConfigError::Incomplete {
+                    origin,
+                    missing: "otlp_endpoint",
+                }),
+            },
+            // A path is known by its slash, so that a slip in `stdout` is an error and no file.
+            path if path.contains('/') && !path.ends_with('/') => {
+                Ok(Some(DecisionLogDestination::File(PathBuf::from(path))))
+            }
+            _ => Err(ConfigError::Value {
+                origin,
+                value,
+                problem: "must be off, stdout, otlp, or the path of a file with a slash in it"
+                    .to_owned(),
+            }),
+        }
+    }
+
     pub(super) fn ratio(&self, key: &'static str) -> Result<Ratio, ConfigError> {
         self.parse(
             key,
             "must be a number from 0 to 1 with at most six decimals",
             Ratio::parse,
         )
-    }
-}
-
-/// A path is known by its slash, so that a slip in `stdout` is an error and no file.
-fn destination(text: &str) -> Option<Option<DecisionLogDestination>> {
-    match text.trim() {
-        "" | "off" => Some(None),
-        "stdout" => Some(Some(DecisionLogDestination::Stdout)),
-        path if path.contains('/') && !path.ends_with('/') => {
-            Some(Some(DecisionLogDestination::File(PathBuf::from(path))))
-        }
-        _ => None,
     }
 }
 
@@ -193,8 +213,8 @@ mod tests {
     fn the_log_is_off_until_it_has_a_destination() {
         let log = load(&[], &[], None).unwrap().decision_log;
         assert_eq!(log.destination, None);
-        assert_eq!(log.allow_ratio.millionths(), 10_000);
-        assert_eq!(log.deny_ratio.millionths(), 100_000);
+        assert_eq!(log.allow_ratio, Ratio(10_000));
+        assert_eq!(log.deny_ratio, Ratio(100_000));
         let named = |value| load(&[("decision_log", value)], &[], None);
         assert_eq!(
             named("stdout").unwrap().decision_log.destination,
@@ -208,7 +228,24 @@ mod tests {
         );
         assert_eq!(
             named("stdoutt").unwrap_err(),
-            "flag `--decision-log`: must be off, stdout, or the path of a file with a slash in it, this is `stdoutt`"
+            "flag `--decision-log`: must be off, stdout, otlp, or the path of a file with a slash in it, this is `stdoutt`"
+        );
+        assert_eq!(
+            named("otlp").unwrap_err(),
+            "flag `--decision-log` needs otlp_endpoint too"
+        );
+        let collector = [
+            ("decision_log", "otlp"),
+            ("otlp_endpoint", "http://127.0.0.1:4317"),
+        ];
+        assert_eq!(
+            load(&collector, &[], None)
+                .unwrap()
+                .decision_log
+                .destination,
+            Some(DecisionLogDestination::Collector(
+                "http://127.0.0.1:4317".to_owned()
+            ))
         );
     }
 

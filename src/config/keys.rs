@@ -383,9 +383,26 @@ pub const KEYS: &[Key] = &[
         "What may wait to be sent of one gRPC call",
     ),
     key(
+        "otlp_endpoint",
+        "",
+        "Collector that takes traces and metrics by OTLP over gRPC, as http://127.0.0.1:4317; OTEL_EXPORTER_OTLP_ENDPOINT where it is not set",
+    ),
+    key(
+        "trace_sample_ratio",
+        "0.01",
+        "Share of the calls that are traced, from 0 to 1, where their callers did not decide",
+    ),
+    of_form(
+        Form::Switch,
+        "otlp_metrics",
+        "false",
+        "Send the metrics to the otlp_endpoint too",
+    ),
+    key("otlp_metrics_interval_s", "60", "How often they are sent"),
+    key(
         "decision_log",
         "off",
-        "Where decisions are written down as JSON lines: off, stdout, or the path of a file with a slash in it",
+        "Where decisions are written down: off, stdout or the path of a file with a slash in it for JSON lines, otlp for log records to the otlp_endpoint",
     ),
     key(
         "decision_log_allow_ratio",

@@ -49,6 +49,24 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn a_share_is_written_in_the_file_as_a_number() {
+    let ratio = |text| load(&[], &[], Some(text)).map(|config| config.tracing.sample_ratio);
+    let tenth = Ratio::parse("0.1").unwrap();
+    assert_eq!(ratio("trace_sample_ratio = 0.1").unwrap(), tenth);
+    assert_eq!(ratio("trace_sample_ratio = \"0.1\"").unwrap(), tenth);
+    assert_eq!(
+        ratio("trace_sample_ratio = 1").unwrap(),
+        Ratio::parse("1").unwrap()
+    );
+    for bad in ["1.5", "-0.1", "nan", "0.00000001"] {
+        let error = ratio(&format!("trace_sample_ratio = {bad}")).unwrap_err();
+        assert!(error.contains("must be a number from 0 to 1"), "{error}");
+    }
+    let error = load(&[], &[], Some("load_timeout_ms = 1000.0")).unwrap_err();
+    assert!(error.contains("must be a whole number"), "{error}");
+}
+
+#[test]
 fn a_wrong_value_is_one_line_that_names_the_key_and_its_source() {
     let cases = [
         (
@@ -73,7 +91,7 @@ fn a_wrong_value_is_one_line_that_names_the_key_and_its_source() {
         ),
         (
             load(&[], &[], Some("data_dir = [1]")),
-            "`data_dir` in `FILE`: must be text, a whole number, true or false, this is `[1]`",
+            "`data_dir` in `FILE`: must be text, a number, true or false, this is `[1]`",
         ),
         (
             load(&[("log_format", "xml")], &[], None),

@@ -10,15 +10,20 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::DecisionLogError;
 use crate::clock::Clock;
 use crate::config::DecisionLogDestination;
 use crate::metrics::DecisionLogMetrics;
+use crate::telemetry::LogsExport;
 
 /// What is written at once at most, in bytes; one record may reach over it.
 const BATCH_BYTES: usize = 64 * 1_024;
 
 /// How often is looked whether the file is still the one of that name.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A message to the collector is sent once nothing more has come for so long.
+const MESSAGE_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Who decides, and on whom, is nobody's business but the owner's and their group's.
 const FILE_MODE: u32 = 0o640;
@@ -46,6 +51,7 @@ pub struct Writer {
 enum Output {
     Stdout,
     File(Followed),
+    Collector(LogsExport, Arc<dyn Clock>),
 }
 
 /// A file that is found again by its name after it was moved away, as tools that rotate logs do.
@@ -61,10 +67,13 @@ impl Writer {
         destination: DecisionLogDestination,
         clock: Arc<dyn Clock>,
         metrics: DecisionLogMetrics,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, DecisionLogError> {
         let output = match destination {
             DecisionLogDestination::Stdout => Output::Stdout,
             DecisionLogDestination::File(path) => Output::File(Followed::open(path, clock)?),
+            DecisionLogDestination::Collector(endpoint) => {
+                Output::Collector(LogsExport::start(&endpoint)?, clock)
+            }
         };
         Ok(Self {
             output,
@@ -92,7 +101,7 @@ impl Writer {
                     }
                 }
                 next = (batch.len() < BATCH_BYTES)
-                    .then(|| entries.try_recv().ok())
+                    .then(|| entries.recv_timeout(self.output.patience()).ok())
                     .flatten();
             }
             self.write(&batch, records);
@@ -129,10 +138,22 @@ impl Writer {
 }
 
 impl Output {
+    /// How long a record waits for others to be written with.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Stdout | Self::File(_) => Duration::ZERO,
+            Self::Collector(..) => MESSAGE_PATIENCE,
+        }
+    }
+
     /// A batch on a line of its own, whatever stands before it.
     fn write(&mut self, batch: &[u8], after_a_tear: bool) -> io::Result<()> {
         match self {
             Self::Stdout => whole(&mut io::stdout().lock(), batch, after_a_tear),
+            Self::Collector(export, clock) => {
+                let sent = export.send(batch, clock.now());
+                sent.map_err(io::Error::other)
+            }
             Self::File(followed) => {
                 let written = whole(followed.file()?, batch, after_a_tear);
                 if written.is_err() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::Instrument as _;
 
 use super::live::CatchUpTurn;
 use super::{Causes, GraphCache, LiveAccount, ReadError, ReadGraph, off_worker};
@@ -46,7 +47,7 @@ impl GraphCache {
     pub(super) async fn load_for_all(&self, account: &Id) -> Result<Arc<LiveAccount>, ReadError> {
         let cache = self.clone();
         let account = account.clone();
-        let load = tokio::spawn(async move {
+        let load = async move {
             let loaded = cache
                 .inner
                 .accounts
@@ -56,7 +57,9 @@ impl GraphCache {
             // After the insertion, so that the feed finds it when it looks.
             cache.note_uncovered();
             loaded
-        });
+        };
+        // Traced as a part of the call that began it.
+        let load = tokio::spawn(load.in_current_span());
         load.await.unwrap_or_else(|_panic| Err(ReadError::Internal))
     }
 
@@ -97,6 +100,7 @@ impl GraphCache {
         loaded
     }
 
+    #[tracing::instrument(name = "graph.load", level = "debug", skip_all)]
     async fn load(&self, account: &Id) -> Result<Arc<LiveAccount>, ReadError> {
         let permit = self.load_permit().await?;
         let era = self.era();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::Stream;
 use tonic::Status;
+use tracing::Instrument as _;
 
 use super::status::{Failure, Reason};
 
@@ -49,6 +50,8 @@ where
         chunks: sender,
         stall_timeout,
     });
+    // Traced as a part of the call.
+    let making = making.in_current_span();
     tokio::spawn(async move {
         let made = making.await;
         // The reader may be gone: then nobody is there to be told.

@@ -1,5 +1,5 @@
 //! Sees every call of the gRPC port from its head to the end of its answer: how long it took, and
-//! with which code it ended.
+//! with which code it ended. A call that is traced is a span.
 //!
 //! The code of an answer is in its trailers, after the last message, so the body is followed to its
 //! end. A call that nobody waits for any more ends as `CANCELLED`, one that panics as `INTERNAL`.
@@ -16,10 +16,15 @@ use tonic::codegen::Bytes;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
+use tracing::Span;
+use tracing::field::{Empty, display};
+use tracing::span::Entered;
 
 use super::wire;
 use crate::clock::Clock;
-use crate::metrics::{CallMetrics, MethodId};
+use crate::metrics::{CODES, CallMetrics, MethodId};
+use crate::telemetry::trace_context::{TRACEPARENT, TraceId, TraceParent};
+use crate::telemetry::{SAMPLED, Sampling};
 
 /// The layer; cheap to clone.
 #[derive(Clone)]
@@ -28,11 +33,16 @@ pub struct Observe(Option<Arc<Observer>>);
 struct Observer {
     calls: CallMetrics,
     clock: Arc<dyn Clock>,
+    sampling: Sampling,
 }
 
 impl Observe {
-    pub fn new(calls: CallMetrics, clock: Arc<dyn Clock>) -> Self {
-        Self(Some(Arc::new(Observer { calls, clock })))
+    pub fn new(calls: CallMetrics, clock: Arc<dyn Clock>, sampling: Sampling) -> Self {
+        Self(Some(Arc::new(Observer {
+            calls,
+            clock,
+            sampling,
+        })))
     }
 
     /// Nothing is looked at.
@@ -98,18 +108,87 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let call = self.observe.0.as_ref().map(|observer| Call {
-            method: observer.calls.method(request.uri().path()),
-            began: observer.clock.monotonic(),
-            observer: Arc::clone(observer),
-            has_ended: false,
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let call = self.observe.0.as_ref().map(|observer| {
+            let method = observer.calls.method(request.uri().path());
+            let began = observer.clock.monotonic();
+            let traced = observer.traced(method, request.headers());
+            Call {
+                method,
+                began,
+                span: traced.map(|(trace, span)| {
+                    request.extensions_mut().insert(trace);
+                    span
+                }),
+                observer: Arc::clone(observer),
+                has_ended: false,
+            }
         });
-        Answering {
-            call,
-            answering: Box::pin(self.service.call(request)),
-        }
+        let entered = call.as_ref().and_then(Call::enter);
+        let answering = Box::pin(self.service.call(request));
+        drop(entered);
+        Answering { call, answering }
     }
+}
+
+impl Observer {
+    /// The span of a call that is exported, or whose trace the log is to name.
+    fn traced(&self, method: MethodId, headers: &HeaderMap) -> Option<(TraceId, Span)> {
+        let parent = headers
+            .get(TRACEPARENT)
+            .and_then(|header| TraceParent::parse(header.as_bytes()));
+        if self.sampling.takes(parent.as_ref()) {
+            let span = self.exported(method);
+            if let Some(parent) = &parent {
+                parent.adopt(&span);
+            }
+            let trace = TraceId::of(&span);
+            span.record("trace_id", display(trace));
+            return Some((trace, span));
+        }
+        let trace = parent?.trace_id;
+        let method = self.calls.name(method);
+        let span =
+            tracing::info_span!(parent: None, "call", trace_id = %trace, rpc.method = method);
+        Some((trace, span))
+    }
+
+    /// With what is known when the call begins, and room for what comes to be known.
+    fn exported(&self, method: MethodId) -> Span {
+        let name = self.calls.name(method);
+        tracing::info_span!(
+            target: SAMPLED,
+            parent: None,
+            "call",
+            trace_id = Empty,
+            otel.name = name,
+            otel.kind = "server",
+            otel.status_code = Empty,
+            rpc.system.name = "grpc",
+            rpc.method = name,
+            rpc.response.status_code = Empty,
+            ambit.account_id = Empty,
+            ambit.action = Empty,
+            ambit.resource_type = Empty,
+            ambit.decision = Empty,
+            ambit.reason = Empty,
+            ambit.revision = Empty,
+            ambit.cache = Empty,
+        )
+    }
+}
+
+/// Codes that say that the server failed, not that the caller asked for what it can't have.
+fn is_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
 /// A call that is under way.
@@ -117,17 +196,28 @@ struct Call {
     observer: Arc<Observer>,
     method: MethodId,
     began: Duration,
+    span: Option<Span>,
     has_ended: bool,
 }
 
 impl Call {
+    fn enter(&self) -> Option<Entered<'_>> {
+        self.span.as_ref().map(Span::enter)
+    }
+
     fn end(&mut self, code: Code) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
         let took = self.observer.clock.monotonic().saturating_sub(self.began);
-        let code = usize::try_from(i32::from(code)).unwrap_or(usize::MAX);
-        self.observer.calls.ended(self.method, code, took);
+        let number = usize::try_from(i32::from(code)).unwrap_or(usize::MAX);
+        self.observer.calls.ended(self.method, number, took);
+        if let Some(span) = &self.span {
+            span.record("rpc.response.status_code", CODES.get(number).copied());
+            if is_fault(code) {
+                span.record("otel.status_code", "ERROR");
+            }
+        }
     }
 }
 
@@ -153,8 +243,12 @@ where
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let answered = ready!(self.answering.as_mut().poll(context));
-        let Some(mut call) = self.call.take() else {
+        let this = &mut *self;
+        let entered = this.call.as_ref().and_then(Call::enter);
+        let polled = this.answering.as_mut().poll(context);
+        drop(entered);
+        let answered = ready!(polled);
+        let Some(mut call) = this.call.take() else {
             return Poll::Ready(answered);
         };
         Poll::Ready(match answered {

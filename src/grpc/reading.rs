@@ -79,10 +79,15 @@ impl Reading {
         consistency: Option<&wire::Consistency>,
     ) -> Result<Arc<ReadGraph>, Failure> {
         let consistency = consistency_from_wire(consistency)?;
-        self.graphs
+        let span = tracing::Span::current();
+        span.record("ambit.account_id", account.as_str());
+        let read = self
+            .graphs
             .read(account, &consistency)
             .await
-            .map_err(|error| read_failure(error, AT_LEAST_AS_FRESH))
+            .map_err(|error| read_failure(error, AT_LEAST_AS_FRESH))?;
+        span.record("ambit.revision", read.head.revision);
+        Ok(read)
     }
 
     /// The account for one page of a list: at the freshness asked for, and not before the revision

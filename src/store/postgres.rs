@@ -183,7 +183,6 @@ impl Store for PostgresStore {
         self.identity.load_full()
     }
 
-    #[tracing::instrument(name = "store.refresh_identity", level = "debug", skip_all)]
     async fn refresh_identity(&self) -> Result<Arc<StoreIdentity>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let found = bounded(SMALL, schema::identity(lease.connection()?)).await;
@@ -197,14 +196,12 @@ impl Store for PostgresStore {
         Ok(self.identity())
     }
 
-    #[tracing::instrument(name = "store.head", level = "debug", skip_all)]
     async fn head(&self, account: &Id) -> Result<Option<Head>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let head = bounded(SMALL, read::head(lease.connection()?, account)).await;
         lease.settle(head).await
     }
 
-    #[tracing::instrument(name = "store.heads", level = "debug", skip_all)]
     async fn heads(&self, accounts: &[Id]) -> Result<Vec<AccountSummary>, StoreError> {
         let ids: Vec<&str> = accounts.iter().map(Id::as_str).collect();
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
@@ -218,7 +215,6 @@ impl Store for PostgresStore {
         lease.settle(rows).await?.iter().map(summary).collect()
     }
 
-    #[tracing::instrument(name = "store.nonce_at", level = "debug", skip_all)]
     async fn nonce_at(&self, account: &Id, revision: u64) -> Result<Option<Nonce>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let nonce = changes::nonce_at(lease.connection()?, account, revision);
@@ -226,7 +222,6 @@ impl Store for PostgresStore {
         lease.settle(nonce).await
     }
 
-    #[tracing::instrument(name = "store.accounts", level = "debug", skip_all)]
     async fn accounts(
         &self,
         after: Option<&Id>,
@@ -244,7 +239,6 @@ impl Store for PostgresStore {
         lease.settle(rows).await?.iter().map(summary).collect()
     }
 
-    #[tracing::instrument(name = "store.snapshot", level = "debug", skip_all)]
     async fn snapshot(
         &self,
         account: &Id,
@@ -253,12 +247,10 @@ impl Store for PostgresStore {
         snapshot::snapshot(&self.pools.loads, account, attributes).await
     }
 
-    #[tracing::instrument(name = "store.changes_since", level = "debug", skip_all)]
     async fn changes_since(&self, account: &Id, have: Head) -> Result<Changes, StoreError> {
         changes::changes_since(&self.pools.loads, account, have).await
     }
 
-    #[tracing::instrument(name = "store.attributes", level = "debug", skip_all)]
     async fn attributes(
         &self,
         account: &Id,
@@ -270,14 +262,12 @@ impl Store for PostgresStore {
         lease.settle(attributes).await
     }
 
-    #[tracing::instrument(name = "store.apply", level = "debug", skip_all)]
     async fn apply(&self, write: Write<'_>) -> Result<Head, StoreError> {
         apply::apply(&self.pools.writes, write)
             .await
             .map_err(|error| self.rules.told(error))
     }
 
-    #[tracing::instrument(name = "store.remembered", level = "debug", skip_all)]
     async fn remembered(
         &self,
         account: &Id,
@@ -289,7 +279,6 @@ impl Store for PostgresStore {
         lease.settle(found).await
     }
 
-    #[tracing::instrument(name = "store.access_request", level = "debug", skip_all)]
     async fn access_request(
         &self,
         account: &Id,
@@ -300,7 +289,6 @@ impl Store for PostgresStore {
         lease.settle(found).await
     }
 
-    #[tracing::instrument(name = "store.access_requests", level = "debug", skip_all)]
     async fn access_requests(
         &self,
         account: &Id,
@@ -314,7 +302,6 @@ impl Store for PostgresStore {
         lease.settle(page).await
     }
 
-    #[tracing::instrument(name = "store.access_request_events", level = "debug", skip_all)]
     async fn access_request_events(
         &self,
         account: &Id,
@@ -326,7 +313,6 @@ impl Store for PostgresStore {
         lease.settle(events).await
     }
 
-    #[tracing::instrument(name = "store.last_denial", level = "debug", skip_all)]
     async fn last_denial(
         &self,
         account: &Id,
@@ -339,7 +325,6 @@ impl Store for PostgresStore {
         lease.settle(denial).await
     }
 
-    #[tracing::instrument(name = "store.accounts_with_pending", level = "debug", skip_all)]
     async fn accounts_with_pending(
         &self,
         after: Option<&Id>,
@@ -351,7 +336,6 @@ impl Store for PostgresStore {
         lease.settle(accounts).await
     }
 
-    #[tracing::instrument(name = "store.is_link_spent", level = "debug", skip_all)]
     async fn is_link_spent(&self, account: &Id, link: [u8; 16]) -> Result<bool, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let spent = requests::is_link_spent(lease.connection()?, account, link);
@@ -359,7 +343,6 @@ impl Store for PostgresStore {
         lease.settle(spent).await
     }
 
-    #[tracing::instrument(name = "store.spend_link", level = "debug", skip_all)]
     async fn spend_link(
         &self,
         account: &Id,
@@ -373,7 +356,6 @@ impl Store for PostgresStore {
         lease.settle(spent).await
     }
 
-    #[tracing::instrument(name = "store.delete_account", level = "debug", skip_all)]
     async fn delete_account(
         &self,
         account: &Id,
@@ -385,7 +367,6 @@ impl Store for PostgresStore {
             .map_err(|error| self.rules.told(error))
     }
 
-    #[tracing::instrument(name = "store.note_access_request", level = "debug", skip_all)]
     async fn note_access_request(
         &self,
         account: &Id,
@@ -398,7 +379,6 @@ impl Store for PostgresStore {
         lease.settle(noted).await
     }
 
-    #[tracing::instrument(name = "store.audit_records", level = "debug", skip_all)]
     async fn audit_records(
         &self,
         account: &Id,
@@ -411,7 +391,6 @@ impl Store for PostgresStore {
         lease.settle(page).await
     }
 
-    #[tracing::instrument(name = "store.trim_audit", level = "debug", skip_all)]
     async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let mut lease = self.pools.writes.lease(Mode::Write).await?;
         let trimmed = bounded(
@@ -427,20 +406,17 @@ impl Store for PostgresStore {
         Ok(Box::new(InDoubt))
     }
 
-    #[tracing::instrument(name = "store.notifications", level = "debug", skip_all)]
     async fn notifications(&self) -> Result<Option<Box<dyn Notifications>>, StoreError> {
         let channel = notifications::listen(&self.route).await?;
         Ok(Some(Box::new(channel)))
     }
 
-    #[tracing::instrument(name = "store.send_heartbeat", level = "debug", skip_all)]
     async fn send_heartbeat(&self, heartbeat: Heartbeat) -> Result<(), StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let sent = bounded(SMALL, notifications::send(lease.connection()?, heartbeat)).await;
         lease.settle(sent).await
     }
 
-    #[tracing::instrument(name = "store.notification_queue_usage", level = "debug", skip_all)]
     async fn notification_queue_usage(&self) -> Result<Option<f64>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let query = sqlx::query_scalar("SELECT pg_notification_queue_usage()")
@@ -450,7 +426,6 @@ impl Store for PostgresStore {
         lease.settle(usage).await.map(Some)
     }
 
-    #[tracing::instrument(name = "store.trim_history", level = "debug", skip_all)]
     async fn trim_history(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let mut lease = self.pools.writes.lease(Mode::Write).await?;
         let trimmed = changes::trim_history(lease.connection()?, before, limit);
@@ -458,7 +433,6 @@ impl Store for PostgresStore {
         lease.settle(trimmed).await
     }
 
-    #[tracing::instrument(name = "store.clock", level = "debug", skip_all)]
     async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let query = sqlx::query_scalar::<_, i64>(

@@ -120,19 +120,16 @@ impl Store for SqliteStore {
 
     /// A file that is replaced is refused until the process is started again, so this one never
     /// becomes another.
-    #[tracing::instrument(name = "store.refresh_identity", level = "debug", skip_all)]
     async fn refresh_identity(&self) -> Result<Arc<StoreIdentity>, StoreError> {
         self.file.verify()?;
         Ok(self.identity())
     }
 
-    #[tracing::instrument(name = "store.head", level = "debug", skip_all)]
     async fn head(&self, account: &Id) -> Result<Option<Head>, StoreError> {
         let mut connection = self.readers.acquire().await.map_err(store_error)?;
         read::head(&mut connection, account).await
     }
 
-    #[tracing::instrument(name = "store.heads", level = "debug", skip_all)]
     async fn heads(&self, accounts: &[Id]) -> Result<Vec<AccountSummary>, StoreError> {
         let ids = serde_json::to_string(accounts).map_err(not_json)?;
         sqlx::query(
@@ -148,13 +145,11 @@ impl Store for SqliteStore {
         .collect()
     }
 
-    #[tracing::instrument(name = "store.nonce_at", level = "debug", skip_all)]
     async fn nonce_at(&self, account: &Id, revision: u64) -> Result<Option<Nonce>, StoreError> {
         let mut connection = self.readers.acquire().await.map_err(store_error)?;
         changes::nonce_at(&mut connection, account, revision).await
     }
 
-    #[tracing::instrument(name = "store.accounts", level = "debug", skip_all)]
     async fn accounts(
         &self,
         after: Option<&Id>,
@@ -174,7 +169,6 @@ impl Store for SqliteStore {
         .collect()
     }
 
-    #[tracing::instrument(name = "store.snapshot", level = "debug", skip_all)]
     async fn snapshot(
         &self,
         account: &Id,
@@ -183,12 +177,10 @@ impl Store for SqliteStore {
         snapshot::snapshot(&self.readers, account, attributes).await
     }
 
-    #[tracing::instrument(name = "store.changes_since", level = "debug", skip_all)]
     async fn changes_since(&self, account: &Id, have: Head) -> Result<Changes, StoreError> {
         changes::changes_since(&self.readers, account, have).await
     }
 
-    #[tracing::instrument(name = "store.attributes", level = "debug", skip_all)]
     async fn attributes(
         &self,
         account: &Id,
@@ -199,13 +191,11 @@ impl Store for SqliteStore {
         resources::attributes(&mut connection, account, &keys).await
     }
 
-    #[tracing::instrument(name = "store.apply", level = "debug", skip_all)]
     async fn apply(&self, write: Write<'_>) -> Result<Head, StoreError> {
         self.file.verify()?;
         apply::apply(&self.writer, write).await
     }
 
-    #[tracing::instrument(name = "store.remembered", level = "debug", skip_all)]
     async fn remembered(
         &self,
         account: &Id,
@@ -215,7 +205,6 @@ impl Store for SqliteStore {
         apply::remembered(&mut connection, account, idempotency).await
     }
 
-    #[tracing::instrument(name = "store.access_request", level = "debug", skip_all)]
     async fn access_request(
         &self,
         account: &Id,
@@ -225,7 +214,6 @@ impl Store for SqliteStore {
         requests::request(&mut connection, account, id).await
     }
 
-    #[tracing::instrument(name = "store.access_requests", level = "debug", skip_all)]
     async fn access_requests(
         &self,
         account: &Id,
@@ -237,7 +225,6 @@ impl Store for SqliteStore {
         requests::requests(&mut connection, account, filter, after, limit).await
     }
 
-    #[tracing::instrument(name = "store.access_request_events", level = "debug", skip_all)]
     async fn access_request_events(
         &self,
         account: &Id,
@@ -247,7 +234,6 @@ impl Store for SqliteStore {
         requests::events(&mut connection, account, request).await
     }
 
-    #[tracing::instrument(name = "store.last_denial", level = "debug", skip_all)]
     async fn last_denial(
         &self,
         account: &Id,
@@ -258,7 +244,6 @@ impl Store for SqliteStore {
         requests::last_denial(&mut connection, account, user, target).await
     }
 
-    #[tracing::instrument(name = "store.accounts_with_pending", level = "debug", skip_all)]
     async fn accounts_with_pending(
         &self,
         after: Option<&Id>,
@@ -268,13 +253,11 @@ impl Store for SqliteStore {
         requests::accounts_with_pending(&mut connection, after, limit).await
     }
 
-    #[tracing::instrument(name = "store.is_link_spent", level = "debug", skip_all)]
     async fn is_link_spent(&self, account: &Id, link: [u8; 16]) -> Result<bool, StoreError> {
         let mut connection = self.readers.acquire().await.map_err(store_error)?;
         requests::is_link_spent(&mut connection, account, link).await
     }
 
-    #[tracing::instrument(name = "store.spend_link", level = "debug", skip_all)]
     async fn spend_link(
         &self,
         account: &Id,
@@ -286,7 +269,6 @@ impl Store for SqliteStore {
         requests::spend_link(&self.writer, account, link, expires_at, now).await
     }
 
-    #[tracing::instrument(name = "store.delete_account", level = "debug", skip_all)]
     async fn delete_account(
         &self,
         account: &Id,
@@ -297,7 +279,6 @@ impl Store for SqliteStore {
         apply::delete_account(&self.writer, account, expected, author).await
     }
 
-    #[tracing::instrument(name = "store.note_access_request", level = "debug", skip_all)]
     async fn note_access_request(
         &self,
         account: &Id,
@@ -315,7 +296,6 @@ impl Store for SqliteStore {
         Ok(noted)
     }
 
-    #[tracing::instrument(name = "store.audit_records", level = "debug", skip_all)]
     async fn audit_records(
         &self,
         account: &Id,
@@ -326,13 +306,11 @@ impl Store for SqliteStore {
         audit::records(&mut transaction, account, filter, step).await
     }
 
-    #[tracing::instrument(name = "store.trim_audit", level = "debug", skip_all)]
     async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.file.verify()?;
         audit::trim(&self.writer, before, limit).await
     }
 
-    #[tracing::instrument(name = "store.change_probe", level = "debug", skip_all)]
     async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError> {
         let mut connection = self.options.connect().await.map_err(store_error)?;
         let seen = data_version(&mut connection).await?;
@@ -355,13 +333,11 @@ impl Store for SqliteStore {
         Ok(None)
     }
 
-    #[tracing::instrument(name = "store.trim_history", level = "debug", skip_all)]
     async fn trim_history(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.file.verify()?;
         changes::trim_history(&self.writer, before, limit).await
     }
 
-    #[tracing::instrument(name = "store.clock", level = "debug", skip_all)]
     async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
         self.file.verify()?;
         sqlx::query("SELECT 1 FROM store_identity")

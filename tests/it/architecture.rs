@@ -63,9 +63,12 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("telemetry", &["config"]),
+    ("telemetry", &["authz", "config", "randomness"]),
     ("retention", &["authz", "clock", "store"]),
-    ("metrics", &["authz", "feed", "graph_cache"]),
+    (
+        "metrics",
+        &["authz", "clock", "feed", "graph_cache", "telemetry"],
+    ),
     ("measured_store", &["authz", "clock", "metrics", "store"]),
     ("tls", &["authz", "callers", "config", "metrics"]),
     (
@@ -82,7 +85,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "decision_log",
-        &["authz", "clock", "config", "metrics", "randomness"],
+        &[
+            "authz",
+            "clock",
+            "config",
+            "metrics",
+            "randomness",
+            "telemetry",
+        ],
     ),
     (
         "notifications",
@@ -203,7 +213,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Libraries that are kept in their place, and the modules that may name them.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
-    ("tonic", &["grpc", "client", "cli"]),
+    ("tonic", &["grpc", "client", "cli", "telemetry"]),
     ("tonic_health", &["grpc", "cli"]),
     ("tonic_reflection", &["grpc"]),
     ("tonic_types", &["grpc", "client", "cli"]),
@@ -226,6 +236,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("indicatif", &["cli"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("tracing_opentelemetry", &["telemetry"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_proto", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
     ("mimalloc", &["main"]),
 ];
 

@@ -43,6 +43,7 @@ mod request_rules;
 mod served;
 mod sqlite_writers;
 mod store_contract;
+mod telemetry;
 mod tokens;
 mod transport;
 mod truth_table;

@@ -115,7 +115,7 @@ async fn what_is_measured_is_what_is_documented_and_named_by_the_rules() {
         .collect();
     let known = [
         "channel", "code", "decision", "how", "le", "method", "mode", "name", "of", "outcome",
-        "reason", "version",
+        "reason", "signal", "version",
     ];
     assert_eq!(labels, known.into());
     for theirs in ["acme", "sa", &contacts[0]] {

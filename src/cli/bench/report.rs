@@ -15,6 +15,9 @@ pub struct Report {
     pub account_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_set: Option<DataSetReport>,
+    /// The server whose figures stand where else those of the ceiling do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
     pub verified_answers: u64,
     pub seconds: f64,
     pub rounds: usize,
@@ -124,8 +127,11 @@ impl Report {
             data_set.print(output)?;
         }
         output.line(&format!(
-            "{} answers verified; {} rounds of {} s, server and ceiling in turn, medians",
-            self.verified_answers, self.rounds, self.seconds
+            "{} answers verified; {} rounds of {} s, server and {} in turn, medians",
+            self.verified_answers,
+            self.rounds,
+            self.seconds,
+            self.beside()
         ))?;
         let heading = format!(
             "{:<22}{:>8}  {:<8}{:>13}{:>10}{:>10}{:>10}{:>10}",
@@ -133,9 +139,17 @@ impl Report {
         );
         output.line(&output.painted(Colour::Bold, &heading))?;
         for measurement in &self.measurements {
-            measurement.print(output)?;
+            measurement.print(output, self.beside())?;
         }
         Ok(())
+    }
+
+    /// What the server is measured beside.
+    fn beside(&self) -> &'static str {
+        match self.against {
+            Some(_) => "other",
+            None => "ceiling",
+        }
     }
 }
 
@@ -157,7 +171,7 @@ impl DataSetReport {
 }
 
 impl Measurement {
-    fn print(&self, output: &mut Output) -> Result<(), CliError> {
+    fn print(&self, output: &mut Output, beside: &str) -> Result<(), CliError> {
         let row = |who: &str, figures: &Figures| {
             format!(
                 "{:<22}{:>8}  {who:<8}{:>13.0}{:>10.0}{:>10.0}{:>10.0}{:>10.1}",
@@ -171,18 +185,18 @@ impl Measurement {
             )
         };
         output.line(&row("server", &self.server))?;
-        output.line(&row("ceiling", &self.ceiling))?;
+        output.line(&row(beside, &self.ceiling))?;
         let first = match (
             self.server.first_chunk_p50_us,
             self.ceiling.first_chunk_p50_us,
         ) {
             (Some(server), Some(ceiling)) => {
-                format!("; first chunk p50 {server:.0} us, ceiling {ceiling:.0} us")
+                format!("; first chunk p50 {server:.0} us, {beside} {ceiling:.0} us")
             }
             _ => String::new(),
         };
         let ratio = format!(
-            "{:>32}{:.3} of the ceiling's {}{first}",
+            "{:>32}{:.3} of the {beside}'s {}{first}",
             "", self.ratio, self.unit
         );
         output.line(&output.painted(Colour::Dim, &ratio))

@@ -1,30 +1,43 @@
 //! Who asks: what a call carries besides its message, and what the decision log says of it.
 
-use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request};
 
+use crate::authz::decision::Decision;
 use crate::authz::model::Id;
 use crate::decision_log::{Record, Subject, What};
 use crate::grpc::admission::{Admission, AdmittedAccount};
 use crate::grpc::status::Failure;
-use crate::telemetry::trace_context::{TRACEPARENT, TraceParent};
+use crate::telemetry::trace_context::TraceId;
 
 /// A call without its message.
 pub(super) struct Asker {
     admission: Admission,
-    metadata: MetadataMap,
+    extensions: Extensions,
 }
 
 impl Asker {
     /// Fails where the layer in front has let nobody in.
     pub(super) fn of<T>(request: Request<T>) -> Result<(Self, T), Failure> {
-        let (metadata, extensions, message): (_, Extensions, _) = request.into_parts();
+        let (_, extensions, message) = request.into_parts();
         let admission = Admission::of(&extensions)?;
         let asker = Self {
             admission,
-            metadata,
+            extensions,
         };
         Ok((asker, message))
+    }
+
+    /// Says on the span of the call what was decided, where the call is traced. Whom it was about is
+    /// for the decision log, which can mask it.
+    pub(super) fn trace(&self, subject: &Subject<'_>, decision: &Decision) {
+        if self.extensions.get::<TraceId>().is_none() {
+            return;
+        }
+        let span = tracing::Span::current();
+        span.record("ambit.action", subject.action);
+        span.record("ambit.resource_type", subject.resource_type);
+        span.record("ambit.decision", decision.effect.as_str());
+        span.record("ambit.reason", decision.reason.as_str());
     }
 
     /// The account that the message names in its `account_id`.
@@ -52,9 +65,8 @@ impl Asker {
         }
     }
 
-    /// The trace that the caller says the call belongs to.
+    /// The trace that the call belongs to, where it has one.
     fn trace_id(&self) -> Option<String> {
-        let header = self.metadata.get(TRACEPARENT)?;
-        Some(TraceParent::parse(header.as_bytes())?.trace_id())
+        self.extensions.get::<TraceId>().map(TraceId::to_string)
     }
 }

@@ -129,6 +129,7 @@ impl DecisionHandlers {
     /// Counts a decision, and writes it down if it was drawn.
     fn keep(&self, asker: &Asker, draw: Option<Draw>, answered: Answered<'_>) {
         let decision = answered.decision;
+        asker.trace(&answered.subject, decision);
         self.metrics.decided(answered.method, decision);
         self.log.write(draw, decision.effect, || {
             asker.record(

@@ -27,14 +27,12 @@ use async_trait::async_trait;
 
 #[async_trait]
 impl Outbox for PostgresStore {
-    #[tracing::instrument(name = "store.unsent_events", level = "debug", skip_all)]
     async fn unsent_events(&self, limit: u32) -> Result<Vec<(Id, RequestEvent)>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let events = bounded(LARGE, unsent_events(lease.connection()?, limit)).await;
         lease.settle(events).await
     }
 
-    #[tracing::instrument(name = "store.fan_out", level = "debug", skip_all)]
     async fn fan_out(
         &self,
         account: &Id,
@@ -50,7 +48,6 @@ impl Outbox for PostgresStore {
         lease.settle(made).await
     }
 
-    #[tracing::instrument(name = "store.claim_deliveries", level = "debug", skip_all)]
     async fn claim_deliveries(
         &self,
         lane: Lane<'_>,
@@ -64,21 +61,18 @@ impl Outbox for PostgresStore {
         lease.settle(claimed).await
     }
 
-    #[tracing::instrument(name = "store.undelivered", level = "debug", skip_all)]
     async fn undelivered(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let oldest = bounded(LARGE, undelivered(lease.connection()?)).await;
         lease.settle(oldest).await
     }
 
-    #[tracing::instrument(name = "store.depth", level = "debug", skip_all)]
     async fn depth(&self) -> Result<u64, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let depth = bounded(LARGE, depth(lease.connection()?)).await;
         lease.settle(depth).await
     }
 
-    #[tracing::instrument(name = "store.settle_delivery", level = "debug", skip_all)]
     async fn settle_delivery(
         &self,
         claimed: &ClaimedDelivery,
@@ -91,7 +85,6 @@ impl Outbox for PostgresStore {
         lease.settle(settled).await
     }
 
-    #[tracing::instrument(name = "store.deliveries", level = "debug", skip_all)]
     async fn deliveries(
         &self,
         account: &Id,
@@ -105,7 +98,6 @@ impl Outbox for PostgresStore {
         lease.settle(page).await
     }
 
-    #[tracing::instrument(name = "store.replay_delivery", level = "debug", skip_all)]
     async fn replay_delivery(
         &self,
         key: &DeliveryKey,
@@ -117,7 +109,6 @@ impl Outbox for PostgresStore {
         lease.settle(replayed).await
     }
 
-    #[tracing::instrument(name = "store.trim_deliveries", level = "debug", skip_all)]
     async fn trim_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let mut lease = self.pools.writes.lease(Mode::Write).await?;
         let trimmed = bounded(LARGE, trim(lease.connection()?, before, limit)).await;

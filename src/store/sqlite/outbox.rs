@@ -23,12 +23,10 @@ use crate::store::rows::not_json;
 
 #[async_trait]
 impl Outbox for SqliteStore {
-    #[tracing::instrument(name = "store.unsent_events", level = "debug", skip_all)]
     async fn unsent_events(&self, limit: u32) -> Result<Vec<(Id, RequestEvent)>, StoreError> {
         unsent_events(&self.readers, limit).await
     }
 
-    #[tracing::instrument(name = "store.fan_out", level = "debug", skip_all)]
     async fn fan_out(
         &self,
         account: &Id,
@@ -41,7 +39,6 @@ impl Outbox for SqliteStore {
         fan_out(&self.writer, (account, request, ordinal), destinations, now).await
     }
 
-    #[tracing::instrument(name = "store.claim_deliveries", level = "debug", skip_all)]
     async fn claim_deliveries(
         &self,
         lane: Lane<'_>,
@@ -57,17 +54,14 @@ impl Outbox for SqliteStore {
         claim(&self.writer, lane, now, lease_until, limit).await
     }
 
-    #[tracing::instrument(name = "store.undelivered", level = "debug", skip_all)]
     async fn undelivered(&self) -> Result<Option<Timestamp>, StoreError> {
         undelivered(&self.readers).await
     }
 
-    #[tracing::instrument(name = "store.depth", level = "debug", skip_all)]
     async fn depth(&self) -> Result<u64, StoreError> {
         depth(&self.readers).await
     }
 
-    #[tracing::instrument(name = "store.settle_delivery", level = "debug", skip_all)]
     async fn settle_delivery(
         &self,
         claimed: &ClaimedDelivery,
@@ -78,7 +72,6 @@ impl Outbox for SqliteStore {
         settle(&self.writer, claimed, outcome, now).await
     }
 
-    #[tracing::instrument(name = "store.deliveries", level = "debug", skip_all)]
     async fn deliveries(
         &self,
         account: &Id,
@@ -89,7 +82,6 @@ impl Outbox for SqliteStore {
         deliveries(&self.readers, account, state, after, limit).await
     }
 
-    #[tracing::instrument(name = "store.replay_delivery", level = "debug", skip_all)]
     async fn replay_delivery(
         &self,
         key: &DeliveryKey,
@@ -100,7 +92,6 @@ impl Outbox for SqliteStore {
         replay(&self.writer, key, now, author).await
     }
 
-    #[tracing::instrument(name = "store.trim_deliveries", level = "debug", skip_all)]
     async fn trim_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.file.verify()?;
         trim(&self.writer, before, limit).await

@@ -26,7 +26,7 @@ impl Bench<'_> {
     /// Checks at rest and beside commits, and the commits a second that came to pass.
     pub(super) async fn checks_under_writes(&self) -> Result<UnderWrites, CliError> {
         let questions = Questions::of_generated(&self.data_set);
-        let run = Run::new(self.arguments, &self.follower.subject, &questions).await?;
+        let run = Run::new(self.arguments, &self.follower.subject, None, &questions).await?;
         let streams = usize::from(self.arguments.streams.iter().copied().max().unwrap_or(1));
         let bar = output::progress("checking", Some(u64::from(self.arguments.rounds)));
         let work = Work::Check(questions.checks());
