@@ -442,6 +442,12 @@ impl GraphMetrics {
     }
 }
 
+/// Microseconds since 1970, in seconds: exact to the microsecond for some thousand years.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is an f64")]
+fn seconds(unix_micros: i64) -> f64 {
+    unix_micros as f64 / 1e6
+}
+
 /// Exact up to 2^53, which no memory has.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is an f64")]
 fn number(value: u64) -> f64 {

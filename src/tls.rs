@@ -68,6 +68,8 @@ struct Served {
     config: Arc<ServerConfig>,
     /// Of the HTTP port, which asks nobody for a certificate.
     http_config: Arc<ServerConfig>,
+    /// The first end of a certificate that is shown; `None` where it can't be told.
+    ends_at: Option<Timestamp>,
     /// Where clients are asked for a certificate.
     clients: Option<Arc<dyn ClientCertVerifier>>,
 }
@@ -147,6 +149,7 @@ impl Tls {
     pub async fn follow(self: Arc<Self>, metrics: TransportMetrics, ending: CancellationToken) {
         let mut failed = None;
         loop {
+            metrics.tls_certificate_ends(self.served.load().ends_at);
             tokio::select! {
                 () = ending.cancelled() => return,
                 () = tokio::time::sleep(self.settings.reload_interval) => {}
@@ -221,6 +224,7 @@ fn served(settings: &TlsSettings, files: &Files) -> Result<Served, TlsError> {
         key: settings.key_file.clone(),
         problem: problem.to_string(),
     };
+    let ends_at = certificate::first_end(&chain);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let clients = match &settings.client_certificates {
         Some(client) => Some(verifier(client, &files.client_ca, &provider)?),
@@ -247,6 +251,7 @@ fn served(settings: &TlsSettings, files: &Files) -> Result<Served, TlsError> {
         digest: files.digest(),
         config: Arc::new(grpc),
         http_config: Arc::new(http),
+        ends_at,
         clients,
     })
 }

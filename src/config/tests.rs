@@ -50,7 +50,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 
 #[test]
 fn a_share_is_written_in_the_file_as_a_number() {
-    let ratio = |text| load(&[], &[], Some(text)).map(|config| config.tracing.sample_ratio);
+    let ratio = |text: &str| load(&[], &[], Some(text)).map(|config| config.tracing.sample_ratio);
     let tenth = Ratio::parse("0.1").unwrap();
     assert_eq!(ratio("trace_sample_ratio = 0.1").unwrap(), tenth);
     assert_eq!(ratio("trace_sample_ratio = \"0.1\"").unwrap(), tenth);

@@ -51,7 +51,7 @@ pub struct Writer {
 enum Output {
     Stdout,
     File(Followed),
-    Collector(LogsExport, Arc<dyn Clock>),
+    Collector(Box<LogsExport>, Arc<dyn Clock>),
 }
 
 /// A file that is found again by its name after it was moved away, as tools that rotate logs do.
@@ -72,7 +72,7 @@ impl Writer {
             DecisionLogDestination::Stdout => Output::Stdout,
             DecisionLogDestination::File(path) => Output::File(Followed::open(path, clock)?),
             DecisionLogDestination::Collector(endpoint) => {
-                Output::Collector(LogsExport::start(&endpoint)?, clock)
+                Output::Collector(Box::new(LogsExport::start(&endpoint)?), clock)
             }
         };
         Ok(Self {

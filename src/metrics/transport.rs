@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
+use crate::authz::model::Timestamp;
+
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEnd {
@@ -29,6 +31,7 @@ pub struct TransportMetrics {
     aged: Counter,
     tls_reloads: Counter,
     tls_reload_failures: Counter,
+    tls_certificate_end: Gauge,
     shed: Counter,
     account_shed: Counter,
     stalled: Counter,
@@ -59,7 +62,7 @@ impl Drop for Running {
 }
 
 impl TransportMetrics {
-    pub(super) fn register() -> Self {
+    fn describe() {
         describe_counter!(
             "ambit_connections_accepted_total",
             "gRPC connections that were accepted"
@@ -89,6 +92,10 @@ impl TransportMetrics {
             "ambit_tls_reload_failures_total",
             "Times that the TLS files could not be used, and those before were kept"
         );
+        describe_gauge!(
+            "ambit_tls_certificate_expiry_timestamp_seconds",
+            "When the TLS certificate that is served expires, in seconds since 1970; NaN without one"
+        );
         describe_counter!(
             "ambit_calls_shed_total",
             "gRPC calls that were refused as OVERLOADED"
@@ -113,6 +120,12 @@ impl TransportMetrics {
             "ambit_streams_open",
             "Answers of gRPC calls that are streams and open"
         );
+    }
+
+    pub(super) fn register() -> Self {
+        Self::describe();
+        let tls_certificate_end = gauge!("ambit_tls_certificate_expiry_timestamp_seconds");
+        tls_certificate_end.set(f64::NAN);
         Self {
             shed: counter!("ambit_calls_shed_total"),
             account_shed: counter!("ambit_account_calls_shed_total"),
@@ -133,6 +146,7 @@ impl TransportMetrics {
             aged: counter!("ambit_connections_aged_total"),
             tls_reloads: counter!("ambit_tls_reloads_total"),
             tls_reload_failures: counter!("ambit_tls_reload_failures_total"),
+            tls_certificate_end,
         }
     }
 
@@ -158,6 +172,7 @@ impl TransportMetrics {
             aged: Counter::noop(),
             tls_reloads: Counter::noop(),
             tls_reload_failures: Counter::noop(),
+            tls_certificate_end: Gauge::noop(),
         }
     }
 
@@ -238,5 +253,11 @@ impl TransportMetrics {
 
     pub fn tls_reload_failed(&self) {
         self.tls_reload_failures.increment(1);
+    }
+
+    /// Of what is served now; `None` where it can't be told.
+    pub fn tls_certificate_ends(&self, at: Option<Timestamp>) {
+        let seconds = |at: Timestamp| super::seconds(at.unix_micros());
+        self.tls_certificate_end.set(at.map_or(f64::NAN, seconds));
     }
 }

@@ -47,7 +47,18 @@ pub fn expires_at(file: &Path) -> Result<Timestamp, String> {
     let certificate = CertificateDer::from_pem_slice(&pem)
         .map_err(|_| wrong(&"it holds no certificate in PEM"))?;
     let certificate = Certificate::from_der(&certificate).map_err(|error| wrong(&error))?;
+    Ok(end_of(&certificate))
+}
+
+/// When the first of these certificates in DER ceases to be good; `None` where one can't be read.
+pub fn first_end(chain: &[CertificateDer<'_>]) -> Option<Timestamp> {
+    let end = |der: &CertificateDer<'_>| Certificate::from_der(der).ok().map(|read| end_of(&read));
+    let ends: Option<Vec<Timestamp>> = chain.iter().map(end).collect();
+    ends?.into_iter().min()
+}
+
+fn end_of(certificate: &Certificate) -> Timestamp {
     let ends = certificate.tbs_certificate().validity().not_after;
     let micros = i64::try_from(ends.to_unix_duration().as_micros()).unwrap_or(i64::MAX);
-    Ok(Timestamp::from_unix_micros(micros).unwrap_or(Timestamp::MAX))
+    Timestamp::from_unix_micros(micros).unwrap_or(Timestamp::MAX)
 }

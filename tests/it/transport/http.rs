@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use ambit::authz::model::Timestamp;
 use ambit::clock::{Clock as _, SystemClock};
 use reqwest::{Certificate, Client, StatusCode};
 use tokio::net::TcpStream;
 
 use super::tls::Scene;
-use crate::certificates::{Authority, authority, pair};
+use crate::certificates::{Authority, authority, until};
 use crate::cli::program::{ambit, run};
 
 /// Who trusts this authority alone.
@@ -24,7 +25,16 @@ fn client(authority: &Authority) -> Client {
 
 impl Scene {
     async fn healthz(&self, authority: &Authority, scheme: &str) -> reqwest::Result<String> {
-        let url = format!("{scheme}://localhost:{}/healthz", self.http.port());
+        self.page(authority, scheme, "healthz").await
+    }
+
+    async fn page(
+        &self,
+        authority: &Authority,
+        scheme: &str,
+        page: &str,
+    ) -> reqwest::Result<String> {
+        let url = format!("{scheme}://localhost:{}/{page}", self.http.port());
         let answer = client(authority).get(url).send().await?;
         answer.error_for_status()?.text().await
     }
@@ -72,7 +82,11 @@ async fn the_http_port_shows_a_renewed_certificate() {
     let next = authority();
     scene.healthz(&scene.authority, "https").await.unwrap();
     scene.healthz(&next, "https").await.unwrap_err();
-    let renewed = pair(&next);
+    let ends_at = Timestamp::parse("2100-01-01T00:00:00Z").unwrap();
+    let renewed = until(&next, &["DNS:localhost"], ends_at);
+    let told = "\nambit_tls_certificate_expiry_timestamp_seconds 4102444800\n";
+    let before = scene.page(&scene.authority, "https", "metrics").await;
+    assert!(!before.unwrap().contains(told), "the control");
     scene.write("tls.crt", &renewed.certificate);
     scene.write("tls.key", &renewed.key);
     let clock = SystemClock::new();
@@ -80,6 +94,19 @@ async fn the_http_port_shows_a_renewed_certificate() {
         assert!(
             clock.monotonic() < Duration::from_secs(10),
             "it is never served"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The next look at the files tells of it.
+    while !scene
+        .page(&next, "https", "metrics")
+        .await
+        .unwrap()
+        .contains(told)
+    {
+        assert!(
+            clock.monotonic() < Duration::from_secs(20),
+            "its end is never told"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
