@@ -29,12 +29,10 @@ use crate::metrics::{Metrics, MetricsError};
 use crate::notifications::{Notifications, NotificationsError, Surroundings};
 use crate::randomness::SystemRandomness;
 use crate::shutdown::Shutdown;
-use crate::store::outbox::Outbox;
 pub use crate::store::postgres::Examination as PostgresExamination;
 use crate::store::postgres::{Migrated, OpenError, PostgresStore};
 pub use crate::store::sqlite::Examination as EmbeddedExamination;
 use crate::store::sqlite::SqliteStore;
-use crate::store::tokens::TokenStore;
 use crate::store::{Store, StoreError};
 use crate::telemetry::TelemetryError;
 use crate::tls::TlsError;
@@ -311,78 +309,6 @@ pub fn place(database: &Database) -> String {
     match database {
         Database::Directory(data_dir) => data_dir.display().to_string(),
         Database::Url(_) => "PostgreSQL".to_owned(),
-    }
-}
-
-/// One database in all of its roles.
-struct Opened {
-    store: Arc<dyn Store>,
-    outbox: Arc<dyn Outbox>,
-    tokens: Arc<dyn TokenStore>,
-}
-
-impl Opened {
-    fn of<S: Store + Outbox + TokenStore>(database: Arc<S>) -> Self {
-        Self {
-            outbox: Arc::clone(&database) as Arc<dyn Outbox>,
-            tokens: Arc::clone(&database) as Arc<dyn TokenStore>,
-            store: database,
-        }
-    }
-}
-
-/// Opens the database of a server that may be told to end before it answers.
-async fn open_until_ended(
-    config: &Config,
-    clock: &dyn Clock,
-    shutdown: &Shutdown,
-) -> Result<Opened, AppError> {
-    let opening = open(config, clock);
-    match shutdown.soft().run_until_cancelled(opening).await {
-        Some(opened) => opened,
-        None => Err(AppError::Ended),
-    }
-}
-
-/// Opens the database of a server, waiting for one that can't be reached.
-async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, AppError> {
-    let url = match &config.database {
-        Database::Directory(data_dir) => return Ok(Opened::of(open_directory(data_dir).await?)),
-        Database::Url(url) => url,
-    };
-    let options = OpenOptions {
-        migrate: config.migrate,
-        connections_max: config.database_connections_max,
-    };
-    let mut failures = 0;
-    loop {
-        let error = match PostgresStore::open(url.reveal(), options).await {
-            Ok(store) => return Ok(Opened::of(Arc::new(store))),
-            Err(error) if error.is_transient() => error,
-            Err(error) => return Err(AppError::Postgres(error)),
-        };
-        failures += 1;
-        if failures == 1 {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(error = %error, cause, "waiting for the database");
-        } else {
-            tracing::debug!(error = %error, failures, "still waiting for the database");
-        }
-        tokio::time::sleep(FIRST_REACH.after(failures, clock)).await;
-    }
-}
-
-async fn open_directory(data_dir: &Path) -> Result<Arc<SqliteStore>, AppError> {
-    let opened = SqliteStore::open(data_dir).await;
-    opened
-        .map(Arc::new)
-        .map_err(|source| in_directory(data_dir, source))
-}
-
-fn in_directory(data_dir: &Path, source: StoreError) -> AppError {
-    AppError::Store {
-        data_dir: data_dir.display().to_string(),
-        source,
     }
 }
 

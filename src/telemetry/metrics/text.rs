@@ -32,6 +32,7 @@ pub(super) fn metrics(text: &str, begun: u64, now: u64) -> Vec<Metric> {
     let mut family: Option<(&str, &str, Vec<Sample<'_>>)> = None;
     for line in text.lines() {
         if let Some(described) = line.strip_prefix("# HELP ") {
+            metrics.extend(finish(family.take(), help, span));
             help = described.split_once(' ').unwrap_or((described, ""));
         } else if let Some(typed) = line.strip_prefix("# TYPE ") {
             metrics.extend(finish(family.take(), help, span));
