@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "ambit/v1/consistency.proto",
     "ambit/v1/model.proto",
     "ambit/v1/change.proto",
@@ -17,6 +17,7 @@ const FILES: [&str; 10] = [
     "ambit/v1/access_request.proto",
     "ambit/v1/directory.proto",
     "ambit/v1/assignment.proto",
+    "ambit/v1/form.proto",
     "ambit/v1/partition.proto",
 ];
 

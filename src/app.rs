@@ -143,7 +143,8 @@ impl App {
         let console_url = console_url(config, http_address);
         let linking = linking(config, &console_url);
         let requests = requests_of(&directory, &store, &outbox, &clock, linking);
-        let partitions = partitions_of(&directory, &store, &opened.batches, &clock);
+        let kept = (Arc::clone(&opened.batches), opened.forms);
+        let partitions = partitions_of(&directory, &store, kept, &clock);
         let decision_log = decision_log_of(config, &clock, &metrics)?;
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::authz::change::{AccountPatch, Change, ChangeError, ChangeLine};
 use crate::authz::graph::{AccountGraph, GraphError};
-use crate::authz::model::Id;
+use crate::authz::model::{Id, Timestamp};
 use crate::clock::Clock;
 use crate::graph_cache::{Consistency, GraphCache, ReadError};
 use crate::revision::{RevisionError, RevisionToken};
@@ -95,12 +95,14 @@ pub struct Idempotency {
 
 /// What a write is to make of an account, told anew for each state that it is planned on.
 pub(crate) trait Intent: Send + Sync + 'static {
-    fn changes(&self, present: Option<&AccountGraph>) -> Cow<'_, [Change]>;
+    /// # Errors
+    /// Why whoever asks may not; the index counts the changes that would have been.
+    fn changes(&self, present: Option<&AccountGraph>) -> Result<Cow<'_, [Change]>, ChangeError>;
 }
 
 impl Intent for Vec<Change> {
-    fn changes(&self, _present: Option<&AccountGraph>) -> Cow<'_, [Change]> {
-        Cow::Borrowed(self)
+    fn changes(&self, _present: Option<&AccountGraph>) -> Result<Cow<'_, [Change]>, ChangeError> {
+        Ok(Cow::Borrowed(self))
     }
 }
 
@@ -154,6 +156,10 @@ impl Directory {
             graphs,
             clock,
         }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub fn graphs(&self) -> &GraphCache {

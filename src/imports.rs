@@ -9,12 +9,12 @@
 //! cut in halves until it fits between theirs.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::authz::change::Change;
+use crate::authz::change::{Change, ChangeError};
 use crate::authz::graph::AccountGraph;
-use crate::authz::model::{EntityKey, Id};
+use crate::authz::model::{EntityKey, Id, Principal, Timestamp};
 use crate::directory::{Applied, Directory, DirectoryError, Idempotency, Intent, IntentWrite};
 use crate::graph_cache::{Consistency, ReadError};
 use crate::revision::RevisionToken;
@@ -23,12 +23,14 @@ use crate::store::audit::Author;
 
 mod batch;
 mod judge;
+mod rights;
 mod row;
 
 pub use batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Batch};
-pub use row::{Assigned, Mode, Row, RowContent, Unreadable};
+pub use row::{Assigned, Mode, Row, RowContent, Unreadable, Withheld};
 
 use batch::{Batcher, Part};
+use rights::Rights;
 
 /// Longest import key: the key of each batch has it as its beginning.
 pub const IMPORT_KEY_BYTES_MAX: usize = 200;
@@ -62,6 +64,16 @@ pub enum ImportError {
         "the rows {first} to {last} are not those that were written under the import key `{key}` in the last 24 hours: import a changed file under another key"
     )]
     KeyReused { key: String, first: u64, last: u64 },
+    #[error("`{0}` is no active user of the account")]
+    Actor(Id),
+    #[error("there is no {what} `{id}` in the account")]
+    UnknownTarget {
+        index: usize,
+        what: &'static str,
+        id: Id,
+    },
+    #[error("the user may not assign to `{target}`, which is not within the user's teams (P1)")]
+    TargetBeyond { index: usize, target: Principal },
     #[error("an import key has at most {IMPORT_KEY_BYTES_MAX} bytes, this one has {bytes}")]
     KeyTooLong { bytes: usize },
 }
@@ -75,6 +87,10 @@ pub struct ImportRequest {
     /// Assignments get the provenance `import:JOB`.
     pub job: Id,
     pub mode: Mode,
+    /// To whom every record of the job is assigned, each once and in their order (P8).
+    pub targets: Vec<Principal>,
+    /// The user whose rights it is judged by; `None`: an operator's.
+    pub actor: Option<Id>,
     /// At most [`BATCH_ROWS_MAX`]; 0 means that.
     pub batch_rows: usize,
     /// 0: [`ERRORS_MAX_DEFAULT`].
@@ -97,6 +113,8 @@ pub struct Progress {
     pub refused: u64,
     /// Good, but in a batch with a refused row.
     pub held_back: u64,
+    /// Targets that were not applied to a record, since the user may not assign it to them.
+    pub withheld: u64,
 }
 
 /// Why a row was refused.
@@ -130,6 +148,8 @@ pub struct Import {
     /// Most rows that are tried in one transaction, learned from conflicts.
     part_rows: usize,
     calm: u32,
+    /// Targets that were not applied, and were not told yet.
+    withheld: Vec<Withheld>,
 }
 
 impl Import {
@@ -144,7 +164,9 @@ impl Import {
             .graphs()
             .read(&request.account, &consistency)
             .await;
-        let head = read.map_err(DirectoryError::from)?.head;
+        let read = read.map_err(DirectoryError::from)?;
+        check(&read.graph, &request, directory.now())?;
+        let head = read.head;
         let batch_rows = match request.batch_rows {
             0 => BATCH_ROWS_MAX,
             rows => rows.min(BATCH_ROWS_MAX),
@@ -157,6 +179,7 @@ impl Import {
             head,
             part_rows: batch_rows,
             calm: 0,
+            withheld: Vec::new(),
         })
     }
 
@@ -173,6 +196,12 @@ impl Import {
     pub fn token(&self) -> RevisionToken {
         let graphs = self.directory.graphs();
         graphs.token(&self.request.account, self.head)
+    }
+
+    /// The targets that were not applied since this was asked last. Of batches that an earlier import
+    /// wrote they are those that are not there now.
+    pub fn take_withheld(&mut self) -> Vec<Withheld> {
+        std::mem::take(&mut self.withheld)
     }
 
     /// Whether so many rows were refused that the rest is not looked at.
@@ -209,6 +238,7 @@ impl Import {
         while let Some(part) = parts.pop() {
             if self.was_written(&part).await? {
                 self.progress.skipped += part.count();
+                self.withhold(self.missing(&part).await?);
                 continue;
             }
             if let Some((first, second)) = part.halves()
@@ -226,7 +256,8 @@ impl Import {
                 continue;
             }
             match self.write_part(&part).await {
-                Ok(applied) => {
+                Ok((applied, withheld)) => {
+                    self.withhold(withheld);
                     self.count(&part, &applied);
                     if !applied.replayed && !self.request.dry_run {
                         tokio::time::sleep(REST).await;
@@ -253,15 +284,18 @@ impl Import {
         Ok(Vec::new())
     }
 
-    async fn write_part(&self, part: &Part) -> Result<Applied, DirectoryError> {
+    async fn write_part(&self, part: &Part) -> Result<(Applied, Vec<Withheld>), DirectoryError> {
         let intent = Arc::new(PartIntent {
             part: part.clone(),
             request: Arc::clone(&self.request),
+            now: self.directory.now(),
+            withheld: Mutex::default(),
         });
-        self.directory
+        let applied = self
+            .directory
             .write_intent(IntentWrite {
                 account: self.request.account.clone(),
-                intent,
+                intent: Arc::clone(&intent) as Arc<dyn Intent>,
                 idempotency: Some(self.idempotency(part)?),
                 dry_run: self.request.dry_run,
                 tries_max: if part.len() > PART_ROWS_MIN {
@@ -271,7 +305,35 @@ impl Import {
                 },
                 author: self.request.author.clone(),
             })
-            .await
+            .await?;
+        let withheld = match applied.replayed {
+            true => Vec::new(),
+            false => intent
+                .withheld
+                .lock()
+                .map(|told| told.clone())
+                .unwrap_or_default(),
+        };
+        Ok((applied, withheld))
+    }
+
+    fn withhold(&mut self, withheld: Vec<Withheld>) {
+        self.progress.withheld += u64::try_from(withheld.len()).unwrap_or(u64::MAX);
+        self.withheld.extend(withheld);
+    }
+
+    /// Targets that the records of a part which was written before don't have.
+    async fn missing(&self, part: &Part) -> Result<Vec<Withheld>, ImportError> {
+        if self.request.targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let account = &self.request.account;
+        let graphs = self.directory.graphs();
+        let read = graphs.read(account, &Consistency::FullyConsistent).await;
+        let read = read.map_err(DirectoryError::from)?;
+        let (part, request) = (part.clone(), Arc::clone(&self.request));
+        let missing = graphs.compute(account, move || part.missing(&request, &read.graph));
+        Ok(missing.await.map_err(DirectoryError::from)?)
     }
 
     async fn was_written(&self, part: &Part) -> Result<bool, ImportError> {
@@ -301,7 +363,7 @@ impl Import {
         Ok(Idempotency {
             // Its length is bounded at the beginning.
             key: Id::parse(&key).map_err(|_| DirectoryError::Read(ReadError::Internal))?,
-            request_digest: part.digest(self.request.mode, &self.request.job),
+            request_digest: part.digest(&self.request),
         })
     }
 
@@ -314,7 +376,8 @@ impl Import {
         let read = read.map_err(DirectoryError::from)?;
         let part = part.clone();
         let request = Arc::clone(&self.request);
-        let judge = move || judge::judge(&read.graph, &request, &part);
+        let now = self.directory.now();
+        let judge = move || judge::judge(&read.graph, &request, &part, now);
         let judged = graphs.compute(account, judge).await;
         Ok(judged.map_err(DirectoryError::from)?)
     }
@@ -363,11 +426,57 @@ impl Import {
 struct PartIntent {
     part: Part,
     request: Arc<ImportRequest>,
+    now: Timestamp,
+    /// Of the plan that was made last.
+    withheld: Mutex<Vec<Withheld>>,
 }
 
 impl Intent for PartIntent {
-    fn changes(&self, present: Option<&AccountGraph>) -> Cow<'_, [Change]> {
-        let changes = self.part.changes(&self.request, present);
-        Cow::Owned(changes.into_iter().map(|placed| placed.change).collect())
+    fn changes(&self, present: Option<&AccountGraph>) -> Result<Cow<'_, [Change]>, ChangeError> {
+        let planned = self.part.changes(&self.request, present, self.now);
+        if let Ok(mut withheld) = self.withheld.lock() {
+            *withheld = planned.withheld;
+        }
+        match planned.overreach {
+            Some(error) => Err(error),
+            None => Ok(Cow::Owned(
+                planned
+                    .placed
+                    .into_iter()
+                    .map(|placed| placed.change)
+                    .collect(),
+            )),
+        }
     }
+}
+
+/// What is wrong with a job whatever its rows are.
+fn check(graph: &AccountGraph, request: &ImportRequest, now: Timestamp) -> Result<(), ImportError> {
+    let rights = Rights::of(graph, request.actor.as_ref(), now);
+    if let Some(actor) = &request.actor
+        && !rights.is_somebody()
+    {
+        return Err(ImportError::Actor(actor.clone()));
+    }
+    for (index, target) in request.targets.iter().enumerate() {
+        let (what, is_there) = match target {
+            Principal::User(id) => ("user", graph.user(id.as_str()).is_some()),
+            Principal::Team(id) => ("team", graph.team(id.as_str()).is_some()),
+            Principal::Group(id) => ("access group", graph.access_group(id.as_str()).is_some()),
+        };
+        if !is_there {
+            return Err(ImportError::UnknownTarget {
+                index,
+                what,
+                id: target.id().clone(),
+            });
+        }
+        if !rights.reaches(target) {
+            return Err(ImportError::TargetBeyond {
+                index,
+                target: target.clone(),
+            });
+        }
+    }
+    Ok(())
 }

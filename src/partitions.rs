@@ -1,7 +1,7 @@
 //! Use cases on partitions: assigning resources to teams, users and access groups, opening them, and
-//! taking either back (P1-P4).
+//! taking either back (P1-P4); and forms, whose settings assign what is submitted (P8).
 //!
-//! All of them are bulks, of one resource or of a million: see [`bulk`]. Each part of a bulk is
+//! Assigning is done in bulks, of one resource or of a million: see [`bulk`]. Each part of a bulk is
 //! planned and written like any other list of changes ([`crate::directory`]), so every rule holds.
 
 use std::sync::Arc;
@@ -11,11 +11,14 @@ use crate::directory::Directory;
 use crate::randomness::Randomness;
 use crate::store::Store;
 use crate::store::batches::BatchStore;
+use crate::store::forms::FormStore;
 
 pub mod bulk;
+mod form;
 mod part;
 
 pub use bulk::{Bulk, BulkError, BulkRequest, Selection, Told, Work};
+pub use form::{FormError, FormSettings, Submission, Submitted, WithheldTarget};
 
 /// Cheap to clone; all clones work on the same store and cache.
 #[derive(Clone)]
@@ -23,6 +26,7 @@ pub struct Partitions {
     directory: Directory,
     store: Arc<dyn Store>,
     batches: Arc<dyn BatchStore>,
+    forms: Arc<dyn FormStore>,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 }
@@ -32,6 +36,7 @@ impl Partitions {
         directory: Directory,
         store: Arc<dyn Store>,
         batches: Arc<dyn BatchStore>,
+        forms: Arc<dyn FormStore>,
         clock: Arc<dyn Clock>,
         randomness: Arc<dyn Randomness>,
     ) -> Self {
@@ -39,6 +44,7 @@ impl Partitions {
             directory,
             store,
             batches,
+            forms,
             clock,
             randomness,
         }

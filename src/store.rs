@@ -50,6 +50,7 @@ pub mod audit;
 pub mod batches;
 mod change_keys;
 mod difference;
+pub mod forms;
 mod kinds;
 pub mod outbox;
 pub mod postgres;

@@ -10,6 +10,7 @@ use crate::config::{Config, Database};
 use crate::feed::Backoff;
 use crate::shutdown::Shutdown;
 use crate::store::batches::BatchStore;
+use crate::store::forms::FormStore;
 use crate::store::outbox::Outbox;
 use crate::store::postgres::{OpenOptions, PostgresStore};
 use crate::store::sqlite::SqliteStore;
@@ -28,14 +29,18 @@ pub(super) struct Opened {
     pub(super) outbox: Arc<dyn Outbox>,
     pub(super) tokens: Arc<dyn TokenStore>,
     pub(super) batches: Arc<dyn BatchStore>,
+    pub(super) forms: Arc<dyn FormStore>,
 }
 
 impl Opened {
-    pub(super) fn of<S: Store + Outbox + TokenStore + BatchStore>(database: Arc<S>) -> Self {
+    pub(super) fn of<S: Store + Outbox + TokenStore + BatchStore + FormStore>(
+        database: Arc<S>,
+    ) -> Self {
         Self {
             outbox: Arc::clone(&database) as Arc<dyn Outbox>,
             tokens: Arc::clone(&database) as Arc<dyn TokenStore>,
             batches: Arc::clone(&database) as Arc<dyn BatchStore>,
+            forms: Arc::clone(&database) as Arc<dyn FormStore>,
             store: database,
         }
     }

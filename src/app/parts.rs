@@ -27,6 +27,7 @@ use crate::retention::Retention;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::store::batches::BatchStore;
+use crate::store::forms::FormStore;
 use crate::store::outbox::Outbox;
 use crate::store::tokens::TokenStore;
 use crate::telemetry::{MetricsExport, Sampling, TelemetryError};
@@ -104,13 +105,14 @@ pub(super) fn requests_of(
 pub(super) fn partitions_of(
     directory: &Directory,
     store: &Arc<dyn Store>,
-    batches: &Arc<dyn BatchStore>,
+    (batches, forms): (Arc<dyn BatchStore>, Arc<dyn FormStore>),
     clock: &Arc<dyn Clock>,
 ) -> Partitions {
     Partitions::new(
         directory.clone(),
         Arc::clone(store),
-        Arc::clone(batches),
+        batches,
+        forms,
         Arc::clone(clock),
         Arc::new(SystemRandomness),
     )

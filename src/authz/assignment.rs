@@ -136,6 +136,7 @@ impl AssignRefusal {
             Self::Change(ChangeProblem::NotEntitled(_)) => "NOT_ENTITLED",
             Self::Change(ChangeProblem::TooMany { .. }) => "TOO_MANY_CHANGES",
             Self::Change(ChangeProblem::Dangling { .. }) => "UNKNOWN_REFERENCE",
+            Self::Change(ChangeProblem::Forbidden(_)) => "ACTOR_MAY_NOT",
             Self::Change(_) => "INVALID_FIELD",
             Self::ChangedSince(_) => "CHANGED_SINCE",
         }

@@ -250,6 +250,9 @@ pub enum ChangeProblem {
         "the account would be left without an active super admin; make another user one first (D9)"
     )]
     LastSuperAdmin,
+    /// Of a write in the name of a user.
+    #[error("{0}")]
+    Forbidden(String),
     #[error("more than {limit} {what}")]
     TooMany { what: &'static str, limit: usize },
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::authz::model::Id;
+use crate::authz::model::{Id, Principal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::grpc::convert;
 use crate::grpc::wire;
@@ -30,6 +30,7 @@ const EXAMPLES: &str = "Examples:
   ambit import acme contacts.csv --dry-run
   ambit import acme contacts.ndjson --mode replace --job crm-nightly
   ambit import acme export.csv --delimiter ';' --errors refused.csv
+  ambit import acme fair.csv --type contact --to team:sales --job fair-2027 --as lena
   zcat contacts.csv.gz | ambit import acme - --format csv --key crm-2026-11-22
   ambit import acme contacts.csv --data-dir ./ambit-data
 
@@ -66,6 +67,12 @@ pub struct Arguments {
     /// The name of the job: assignments get the provenance import:JOB; by default the file's name
     #[arg(long, value_name = "JOB")]
     job: Option<Id>,
+    /// To whom every record is assigned, as team:ID, user:ID or group:ID; may be given several times
+    #[arg(long, value_name = "PRINCIPAL")]
+    to: Vec<Principal>,
+    /// The user whose rights it is judged by; without one the caller must have the role `admin`
+    #[arg(long = "as", value_name = "USER")]
+    actor: Option<Id>,
     /// By which a broken import is taken up within 24 hours; by default made of the file's content
     #[arg(long, value_name = "KEY")]
     key: Option<Id>,
@@ -124,6 +131,7 @@ struct ProgressAnswer {
     skipped: u64,
     refused: u64,
     held_back: u64,
+    withheld: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -155,6 +163,8 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
             ModeArg::Merge => Mode::Merge,
             ModeArg::Replace => Mode::Replace,
         },
+        targets: arguments.to.clone(),
+        actor: arguments.actor.clone(),
         batch_rows: usize::try_from(arguments.batch_rows).unwrap_or(BATCH_ROWS_MAX),
         errors_max: arguments.max_errors,
         dry_run: arguments.dry_run,
@@ -189,6 +199,13 @@ fn key_of(arguments: &Arguments, job: &Id, content: &[u8; 32]) -> Result<Id, Cli
     let mut digest = Sha256::new();
     digest.update(content);
     digest.update(&options);
+    // Nothing where there are none, as before there were any.
+    for target in &arguments.to {
+        digest.update(format!("to {target}\n"));
+    }
+    if let Some(actor) = &arguments.actor {
+        digest.update(format!("as {actor}\n"));
+    }
     let digest: Vec<String> = digest
         .finalize()
         .iter()
@@ -279,6 +296,13 @@ impl Report {
         self.revision = told.revision;
         self.end = told.end;
         self.bar.set_position(self.settled());
+        for withheld in told.withheld {
+            let text = format!(
+                "{}:{}: not assigned: {}",
+                self.file, withheld.line, withheld.message
+            );
+            self.bar.suspend(|| output::note(&one_line(&text)));
+        }
         for error in told.errors {
             let error = ErrorAnswer {
                 line: error.line,
@@ -340,6 +364,7 @@ impl Report {
                     skipped: progress.skipped,
                     refused: progress.refused,
                     held_back: progress.held_back,
+                    withheld: progress.withheld,
                 },
                 errors: std::mem::take(&mut self.errors),
             }),
@@ -372,6 +397,7 @@ impl Report {
             (progress.skipped, "written before"),
             (progress.refused, "refused"),
             (progress.held_back, "held back with them"),
+            (progress.withheld, "assignments withheld"),
         ] {
             if count > 0 {
                 parts.push(format!("{} {what}", grouped(count)));

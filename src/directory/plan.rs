@@ -95,14 +95,17 @@ fn plan_on(
     intent: &dyn Intent,
     graph: Option<&AccountGraph>,
 ) -> Result<ChangeSet, DirectoryError> {
-    let changes = intent.changes(graph);
-    change::plan(account, graph, &changes).map_err(|error| match error.problem {
+    let planned = intent
+        .changes(graph)
+        .and_then(|changes| change::plan(account, graph, &changes));
+    planned.map_err(|error| match error.problem {
         ChangeProblem::NoAccount => ReadError::UnknownAccount(account.clone()).into(),
         ChangeProblem::Dangling { .. }
         | ChangeProblem::Invalid(_)
         | ChangeProblem::TeamCycle(_)
         | ChangeProblem::NotEntitled(_)
         | ChangeProblem::LastSuperAdmin
+        | ChangeProblem::Forbidden(_)
         | ChangeProblem::TooMany { .. } => DirectoryError::Change(error),
     })
 }

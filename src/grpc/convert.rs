@@ -30,13 +30,14 @@ pub use assignment::{batch_counts_to_wire, batch_entry_to_wire, selection};
 pub use audit::{
     audit_kind_from_wire, audit_order_from_wire, audit_record_to_wire, entity_key_from_wire,
 };
-pub use change::{change_from_wire, level};
+pub use change::{attributes, change_from_wire, level};
 pub use change_to_wire::change_to_wire;
 pub use changes_of_entity::changes_of_entity;
 pub use entity::{access_group_to_wire, account_to_wire, known, segment_to_wire};
 pub use entity::{catalog_from_wire, partner_program_from_wire};
 pub use entity::{entity_change_to_wire, entity_key_to_wire, resource_to_wire, settings_from_wire};
 pub use entity::{permission_set_to_wire, team_to_wire, user_to_wire};
+pub use import::withheld_to_wire;
 pub use import::{attributes_from_text, core_field, mode_from_wire, mode_to_wire};
 pub use import::{line_problem_to_wire, progress_to_wire, row_from_wire, row_to_wire};
 

@@ -49,6 +49,11 @@ pub const METHODS: &[(&str, &str, Needs)] = &[
     ("ambit.v1.PartitionService", "Unpartition", Needs::Role(Role::Write)),
     ("ambit.v1.PartitionService", "UndoBatch", Needs::Role(Role::Write)),
     ("ambit.v1.PartitionService", "UndoImport", Needs::Role(Role::Write)),
+    ("ambit.v1.PartitionService", "PutForm", Needs::Role(Role::Write)),
+    ("ambit.v1.PartitionService", "DeleteForm", Needs::Role(Role::Write)),
+    ("ambit.v1.PartitionService", "ListForms", Needs::Role(Role::Check)),
+    // Judged by the form's author, so nobody else has to be named.
+    ("ambit.v1.PartitionService", "SubmitForm", Needs::Role(Role::Write)),
     // A whole account at a stroke, with all that makes it: what an operator does.
     ("ambit.v1.DirectoryService", "ExportAccount", Needs::Role(Role::Admin)),
     ("ambit.v1.DirectoryService", "CreateAccount", Needs::Role(Role::Admin)),

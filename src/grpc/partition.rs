@@ -11,6 +11,7 @@ use crate::partitions::Partitions;
 use crate::shutdown::Shutdown;
 
 mod assign;
+mod forms;
 
 #[derive(Clone)]
 pub struct PartitionHandlers {
@@ -84,6 +85,52 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         let message = request.into_inner();
         Ok(Response::new(
             self.undo_import(&admission, message, author).await?,
+        ))
+    }
+
+    async fn put_form(
+        &self,
+        request: Request<wire::PutFormRequest>,
+    ) -> Result<Response<wire::PutFormResponse>, Status> {
+        let author = author(&request, "PutForm");
+        let admission = Admission::of(request.extensions())?;
+        let message = request.into_inner();
+        Ok(Response::new(
+            self.put_form(&admission, message, author).await?,
+        ))
+    }
+
+    async fn delete_form(
+        &self,
+        request: Request<wire::DeleteFormRequest>,
+    ) -> Result<Response<wire::DeleteFormResponse>, Status> {
+        let author = author(&request, "DeleteForm");
+        let admission = Admission::of(request.extensions())?;
+        let message = request.into_inner();
+        Ok(Response::new(
+            self.delete_form(&admission, message, author).await?,
+        ))
+    }
+
+    async fn list_forms(
+        &self,
+        request: Request<wire::ListFormsRequest>,
+    ) -> Result<Response<wire::ListFormsResponse>, Status> {
+        let admission = Admission::of(request.extensions())?;
+        Ok(Response::new(
+            self.list_forms(&admission, request.get_ref()).await?,
+        ))
+    }
+
+    async fn submit_form(
+        &self,
+        request: Request<wire::SubmitFormRequest>,
+    ) -> Result<Response<wire::SubmitFormResponse>, Status> {
+        let author = author(&request, "SubmitForm");
+        let admission = Admission::of(request.extensions())?;
+        let message = request.into_inner();
+        Ok(Response::new(
+            self.submit_form(&admission, message, author).await?,
         ))
     }
 }

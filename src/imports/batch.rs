@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::row::{self, PlacedChange};
+use super::rights::Rights;
+use super::row::{self, PlacedChange, PlannedRows, Withheld};
 use super::{ImportRequest, LineProblem, Mode, Row, RowProblem};
 use crate::authz::change::ChangeError;
 use crate::authz::graph::AccountGraph;
-use crate::authz::model::{Id, ResourceKey};
+use crate::authz::model::{Id, ResourceKey, Timestamp};
 
 /// Most rows of a batch: a replica that follows takes so many changes in steps.
 pub const BATCH_ROWS_MAX: usize = 10_000;
@@ -173,8 +174,8 @@ impl Part {
         format!("import/{import}/{}{}", self.number, self.path)
     }
 
-    pub(super) fn digest(&self, mode: Mode, job: &Id) -> [u8; 32] {
-        row::digest_of(self.rows().iter(), mode, job)
+    pub(super) fn digest(&self, request: &ImportRequest) -> [u8; 32] {
+        row::digest_of(self.rows().iter(), request)
     }
 
     /// How many of the rows are about one of these resources.
@@ -187,19 +188,37 @@ impl Part {
         u64::try_from(self.rows().iter().filter(about).count()).unwrap_or(u64::MAX)
     }
 
-    /// The changes of its readable rows, on top of the account as it stands.
+    /// What its readable rows come to on top of the account as it stands.
     pub(super) fn changes(
         &self,
         request: &ImportRequest,
         present: Option<&AccountGraph>,
-    ) -> Vec<PlacedChange> {
-        let mut changes = Vec::with_capacity(2 * self.len());
+        now: Timestamp,
+    ) -> PlannedRows {
+        let rights = present.map(|graph| Rights::of(graph, request.actor.as_ref(), now));
+        let mut planned = PlannedRows::default();
         for (index, row) in self.rows().iter().enumerate() {
             if let Ok(content) = &row.content {
-                changes.extend(content.changes(index, request, present));
+                content.plan(
+                    (index, row.line),
+                    request,
+                    present.zip(rights.as_ref()),
+                    &mut planned,
+                );
             }
         }
-        changes
+        planned
+    }
+
+    /// The targets of the job that its records don't have.
+    pub(super) fn missing(&self, request: &ImportRequest, graph: &AccountGraph) -> Vec<Withheld> {
+        let mut missing = Vec::new();
+        for row in self.rows() {
+            if let Ok(content) = &row.content {
+                missing.extend(content.missing(row.line, request, graph));
+            }
+        }
+        missing
     }
 
     /// A row's problem, where it is known which change of the row is to blame.

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use sha2::{Digest as _, Sha256};
 
 use super::ImportRequest;
-use crate::authz::change::{Change, ResourcePatch};
+use super::rights::Rights;
+use crate::authz::change::{Change, ChangeError, ResourcePatch};
 use crate::authz::graph::AccountGraph;
-use crate::authz::model::{Id, Principal, PrincipalKind, Provenance, ResourceKey, Timestamp};
+use crate::authz::model::{Principal, PrincipalKind, Provenance, Resource, ResourceKey, Timestamp};
 
 /// What a row means for a resource that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +63,46 @@ pub(super) struct PlacedChange {
     pub(super) change: Change,
 }
 
+/// A target of the job that was not applied to the record of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withheld {
+    pub line: u64,
+    pub target: Principal,
+    /// A name of the closed list of reasons.
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// What rows come to.
+#[derive(Default)]
+pub(super) struct PlannedRows {
+    pub(super) placed: Vec<PlacedChange>,
+    pub(super) withheld: Vec<Withheld>,
+    /// The first that the user in whose name it is imported may not do.
+    pub(super) overreach: Option<ChangeError>,
+}
+
+impl PlannedRows {
+    fn place(&mut self, row: usize, assignment: Option<usize>, change: Change) {
+        self.placed.push(PlacedChange {
+            row,
+            assignment,
+            change,
+        });
+    }
+
+    /// Stands for the change that is refused, so that its place is known.
+    fn blame(&mut self, row: usize, assignment: Option<usize>, patch: &ResourcePatch) {
+        self.place(row, assignment, Change::PutResource(patch.clone()));
+    }
+}
+
+fn has(resource: &Resource, target: &Principal, provenance: &Provenance) -> bool {
+    resource.assignments.iter().any(|row| {
+        row.principal == *target && row.provenance == *provenance && row.expires_at.is_none()
+    })
+}
+
 impl Row {
     pub fn new(line: u64, content: Result<RowContent, Unreadable>) -> Self {
         let (digest, bytes) = match &content {
@@ -83,26 +124,34 @@ impl RowContent {
         1 + self.assigned_to.len()
     }
 
-    /// The changes of the row, on top of the account as it stands.
-    pub(super) fn changes(
+    /// The changes of the row, on top of the account as it stands, after those of the rows before.
+    pub(super) fn plan(
         &self,
-        row: usize,
+        (row, line): (usize, u64),
         request: &ImportRequest,
-        present: Option<&AccountGraph>,
-    ) -> Vec<PlacedChange> {
+        present: Option<(&AccountGraph, &Rights<'_>)>,
+        planned: &mut PlannedRows,
+    ) {
         let key = &self.resource.key;
         let provenance = Provenance::Import(request.job.clone());
-        let mut changes = Vec::with_capacity(self.change_count());
-        let placed = |assignment, change| PlacedChange {
-            row,
-            assignment,
-            change,
-        };
-        let patch = match request.mode {
+        let before = present.and_then(|(graph, _)| graph.resource(key));
+        let mut patch = match request.mode {
             Mode::Merge => self.resource.clone(),
             Mode::Replace => whole(self.resource.clone()),
         };
-        changes.push(placed(None, Change::PutResource(patch)));
+        if let Some((_, rights)) = present
+            && let Err(overreach) = rights.check(self, &patch, before.as_ref())
+            && planned.overreach.is_none()
+        {
+            planned.overreach = Some(ChangeError {
+                index: planned.placed.len(),
+                field: overreach.field.to_owned(),
+                problem: overreach.problem,
+            });
+            planned.blame(row, overreach.assignment, &patch);
+        }
+        patch.creator = patch.creator.or_else(|| request.actor.clone());
+        planned.place(row, None, Change::PutResource(patch));
         for (index, assigned) in self.assigned_to.iter().enumerate() {
             let change = Change::PutAssignment {
                 resource: key.clone(),
@@ -110,33 +159,89 @@ impl RowContent {
                 provenance: provenance.clone(),
                 expires_at: assigned.expires_at,
             };
-            changes.push(placed(Some(index), change));
+            planned.place(row, Some(index), change);
+        }
+        for target in &request.targets {
+            let is_there = before
+                .as_ref()
+                .is_some_and(|before| has(before, target, &provenance));
+            let judged = match present {
+                Some((_, rights)) if !is_there => {
+                    rights.target(&key.resource_type, before.as_ref(), target)
+                }
+                _ => Ok(()),
+            };
+            match judged {
+                Ok(()) => planned.place(
+                    row,
+                    None,
+                    Change::PutAssignment {
+                        resource: key.clone(),
+                        principal: target.clone(),
+                        provenance: provenance.clone(),
+                        expires_at: None,
+                    },
+                ),
+                Err(refusal) => planned.withheld.push(Withheld {
+                    line,
+                    target: target.clone(),
+                    reason: refusal.name(),
+                    message: refusal.to_string(),
+                }),
+            }
         }
         if request.mode == Mode::Replace {
-            for principal in self.no_longer_assigned(&provenance, present) {
+            for principal in self.no_longer_assigned(request, &provenance, before.as_ref()) {
                 let change = Change::DeleteAssignment {
                     resource: key.clone(),
                     principal,
                     provenance: provenance.clone(),
                 };
-                changes.push(placed(None, change));
+                planned.place(row, None, change);
             }
         }
-        changes
+    }
+
+    /// The targets of the job that the record doesn't have.
+    pub(super) fn missing(
+        &self,
+        line: u64,
+        request: &ImportRequest,
+        graph: &AccountGraph,
+    ) -> Vec<Withheld> {
+        let provenance = Provenance::Import(request.job.clone());
+        let Some(resource) = graph.resource(&self.resource.key) else {
+            return Vec::new();
+        };
+        let missing = |target: &&Principal| !has(&resource, target, &provenance);
+        request
+            .targets
+            .iter()
+            .filter(missing)
+            .map(|target| Withheld {
+                line,
+                target: target.clone(),
+                reason: "NO_ASSIGN_AUTHORITY",
+                message: "the job does not assign the record to it".to_owned(),
+            })
+            .collect()
     }
 
     fn no_longer_assigned(
         &self,
+        request: &ImportRequest,
         provenance: &Provenance,
-        present: Option<&AccountGraph>,
+        before: Option<&Resource>,
     ) -> BTreeSet<Principal> {
-        let Some(before) = present.and_then(|graph| graph.resource(&self.resource.key)) else {
+        let Some(before) = before else {
             return BTreeSet::new();
         };
         let named = |principal: &Principal| {
-            self.assigned_to
-                .iter()
-                .any(|assigned| assigned.principal == *principal)
+            request.targets.contains(principal)
+                || self
+                    .assigned_to
+                    .iter()
+                    .any(|assigned| assigned.principal == *principal)
         };
         before
             .assignments
@@ -242,14 +347,26 @@ impl Parts {
 }
 
 /// The digest of rows under what the import says of all of them.
-pub(super) fn digest_of<'a>(rows: impl Iterator<Item = &'a Row>, mode: Mode, job: &Id) -> [u8; 32] {
+pub(super) fn digest_of<'a>(
+    rows: impl Iterator<Item = &'a Row>,
+    request: &ImportRequest,
+) -> [u8; 32] {
     let mut parts = Parts::default();
     parts.text("ImportResources");
-    parts.tag(match mode {
+    parts.tag(match request.mode {
         Mode::Merge => 0,
         Mode::Replace => 1,
     });
-    parts.text(job.as_str());
+    parts.text(request.job.as_str());
+    // Nothing where there are none, as before there were any.
+    for target in &request.targets {
+        parts.text("target");
+        parts.text(&target.to_string());
+    }
+    if let Some(actor) = &request.actor {
+        parts.text("actor");
+        parts.text(actor.as_str());
+    }
     let mut digest = Sha256::new();
     digest.update(&parts.0);
     for row in rows {
@@ -261,7 +378,7 @@ pub(super) fn digest_of<'a>(rows: impl Iterator<Item = &'a Row>, mode: Mode, job
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authz::model::Attributes;
+    use crate::authz::model::{Attributes, Id};
 
     fn id(text: &str) -> Id {
         Id::parse(text).unwrap()
@@ -324,14 +441,37 @@ mod tests {
     #[test]
     fn mode_and_job_are_part_of_a_batch() {
         let rows = [Row::new(1, Ok(content()))];
-        let digest = |mode, job: &str| digest_of(rows.iter(), mode, &id(job));
+        let request = |mode, job: &str| ImportRequest {
+            account: id("acme"),
+            key: id("k"),
+            job: id(job),
+            mode,
+            targets: Vec::new(),
+            actor: None,
+            batch_rows: 0,
+            errors_max: 0,
+            dry_run: false,
+            author: crate::store::audit::Author::anyone("ImportResources"),
+        };
+        let digest = |mode, job: &str| digest_of(rows.iter(), &request(mode, job));
         assert_ne!(digest(Mode::Merge, "a"), digest(Mode::Replace, "a"));
         assert_ne!(digest(Mode::Merge, "a"), digest(Mode::Merge, "b"));
         let elsewhere = [Row::new(99, Ok(content()))];
         assert_eq!(
             digest(Mode::Merge, "a"),
-            digest_of(elsewhere.iter(), Mode::Merge, &id("a")),
+            digest_of(elsewhere.iter(), &request(Mode::Merge, "a")),
             "the line is where the row was found, not what it says"
         );
+        let assigned = ImportRequest {
+            targets: vec![Principal::Team(id("de"))],
+            ..request(Mode::Merge, "a")
+        };
+        let judged = ImportRequest {
+            actor: Some(id("u")),
+            ..request(Mode::Merge, "a")
+        };
+        for other in [assigned, judged] {
+            assert_ne!(digest(Mode::Merge, "a"), digest_of(rows.iter(), &other));
+        }
     }
 }

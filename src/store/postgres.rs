@@ -16,6 +16,7 @@ mod columns;
 mod connect;
 mod error;
 mod examine;
+mod forms;
 mod notifications;
 mod outbox;
 mod read;
@@ -39,6 +40,7 @@ use self::error::{Rules, store_error};
 use self::session::Route;
 use super::audit::{AuditFilter, AuditPage, AuditStep, Author};
 use super::batches::{Batch, BatchEntry, BatchStore};
+use super::forms::{Form, FormStore};
 use super::rows::inconsistent;
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
@@ -174,6 +176,55 @@ impl BatchStore for PostgresStore {
         let trimmed = batches::trim(lease.connection()?, before, limit);
         let trimmed = bounded(connect::LARGE, trimmed).await;
         lease.settle(trimmed).await
+    }
+}
+
+#[async_trait]
+impl FormStore for PostgresStore {
+    #[tracing::instrument(name = "store.form", level = "debug", skip_all)]
+    async fn form(&self, account: &Id, id: &Id) -> Result<Option<Form>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let found = bounded(SMALL, forms::form(lease.connection()?, account, id)).await;
+        lease.settle(found).await
+    }
+
+    #[tracing::instrument(name = "store.forms", level = "debug", skip_all)]
+    async fn forms(
+        &self,
+        account: &Id,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<Form>, StoreError> {
+        let mut lease = self.pools.small.lease(Mode::Alone).await?;
+        let page = forms::forms(lease.connection()?, account, after, limit);
+        let page = bounded(SMALL, page).await;
+        lease.settle(page).await
+    }
+
+    #[tracing::instrument(name = "store.put_form", level = "debug", skip_all)]
+    async fn put_form(
+        &self,
+        account: &Id,
+        form: &Form,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
+        let mut lease = self.pools.writes.lease(Mode::Write).await?;
+        let written = forms::write(lease.connection()?, account, &form.id, Some(form), author);
+        let written = bounded(connect::LARGE, written).await;
+        lease.settle(written).await
+    }
+
+    #[tracing::instrument(name = "store.delete_form", level = "debug", skip_all)]
+    async fn delete_form(
+        &self,
+        account: &Id,
+        id: &Id,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
+        let mut lease = self.pools.writes.lease(Mode::Write).await?;
+        let written = forms::write(lease.connection()?, account, id, None, author);
+        let written = bounded(connect::LARGE, written).await;
+        lease.settle(written).await
     }
 }
 

@@ -13,6 +13,7 @@ mod batches;
 mod changes;
 mod error;
 mod examine;
+mod forms;
 mod open;
 mod outbox;
 mod read;
@@ -35,6 +36,7 @@ use self::error::store_error;
 use self::open::OpenFile;
 use super::audit::{AuditFilter, AuditPage, AuditStep, Author};
 use super::batches::{Batch, BatchEntry, BatchStore};
+use super::forms::{Form, FormStore};
 use super::rows::{inconsistent, not_json};
 use super::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
@@ -109,6 +111,48 @@ impl BatchStore for SqliteStore {
     async fn trim_batches(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.file.verify()?;
         batches::trim(&self.writer, before, limit).await
+    }
+}
+
+#[async_trait]
+impl FormStore for SqliteStore {
+    #[tracing::instrument(name = "store.form", level = "debug", skip_all)]
+    async fn form(&self, account: &Id, id: &Id) -> Result<Option<Form>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        forms::form(&mut connection, account, id).await
+    }
+
+    #[tracing::instrument(name = "store.forms", level = "debug", skip_all)]
+    async fn forms(
+        &self,
+        account: &Id,
+        after: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<Form>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        forms::forms(&mut connection, account, after, limit).await
+    }
+
+    #[tracing::instrument(name = "store.put_form", level = "debug", skip_all)]
+    async fn put_form(
+        &self,
+        account: &Id,
+        form: &Form,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
+        self.file.verify()?;
+        forms::write(&self.writer, account, &form.id, Some(form), author).await
+    }
+
+    #[tracing::instrument(name = "store.delete_form", level = "debug", skip_all)]
+    async fn delete_form(
+        &self,
+        account: &Id,
+        id: &Id,
+        author: &Author,
+    ) -> Result<bool, StoreError> {
+        self.file.verify()?;
+        forms::write(&self.writer, account, id, None, author).await
     }
 }
 

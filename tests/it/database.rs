@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use ambit::store::Store;
 use ambit::store::batches::BatchStore;
+use ambit::store::forms::FormStore;
 use ambit::store::outbox::Outbox;
 use ambit::store::postgres::{OpenOptions, PostgresStore};
 use ambit::store::sqlite::SqliteStore;
@@ -93,6 +94,16 @@ impl Database {
 
     /// The bulks that are kept on it.
     pub async fn open_batches(&self) -> Arc<dyn BatchStore> {
+        match self {
+            Self::Sqlite(directory) => Arc::new(SqliteStore::open(directory.path()).await.unwrap()),
+            Self::Postgres(database) => {
+                Arc::new(PostgresStore::open(database.url(), OPEN).await.unwrap())
+            }
+        }
+    }
+
+    /// The forms that are kept on it.
+    pub async fn open_forms(&self) -> Arc<dyn FormStore> {
         match self {
             Self::Sqlite(directory) => Arc::new(SqliteStore::open(directory.path()).await.unwrap()),
             Self::Postgres(database) => {

@@ -32,6 +32,8 @@ fn request(key: &str) -> ImportRequest {
         key: id(key),
         job: id("job"),
         mode: Mode::Merge,
+        targets: Vec::new(),
+        actor: None,
         batch_rows: 0,
         errors_max: 0,
         dry_run: false,
@@ -304,6 +306,7 @@ async fn a_batch_is_written_whole_or_not_at_all_and_each_bad_line_is_told() {
             skipped: 0,
             refused: 5,
             held_back: 15,
+            withheld: 0,
         }
     );
     let told: Vec<(u64, &str)> = imported

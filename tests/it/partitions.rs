@@ -3,6 +3,9 @@
 
 mod authority;
 mod bulks;
+mod forms;
+mod imported;
+mod program;
 mod undone;
 mod wire;
 
@@ -92,10 +95,12 @@ impl Scene {
         let database = Database::new();
         let replica = Replica::open(&database).await;
         let batches = database.open_batches().await;
+        let forms = database.open_forms().await;
         let partitions = Partitions::new(
             replica.directory.clone(),
             Arc::clone(&replica.store),
             batches,
+            forms,
             Arc::new(SystemClock::new()),
             Arc::new(SystemRandomness),
         );
@@ -275,4 +280,8 @@ pub fn keyed(key: &str, request: BulkRequest) -> BulkRequest {
         key: Some(id(key)),
         ..request
     }
+}
+
+pub fn ids(texts: &[&str]) -> BTreeSet<Id> {
+    texts.iter().map(|text| id(text)).collect()
 }

@@ -110,6 +110,7 @@ impl From<ChangeError> for RequestRefusal {
             | ChangeProblem::Invalid(_)
             | ChangeProblem::TeamCycle(_)
             | ChangeProblem::LastSuperAdmin
+            | ChangeProblem::Forbidden(_)
             | ChangeProblem::TooMany { .. }) => Self::NotPlannable {
                 field: error.field,
                 problem: problem.to_string(),

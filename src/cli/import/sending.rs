@@ -26,6 +26,7 @@ const PIECES: usize = 4;
 pub(super) struct Told {
     pub(super) progress: wire::ImportProgress,
     pub(super) errors: Vec<wire::ImportLineError>,
+    pub(super) withheld: Vec<wire::ImportWithheld>,
     pub(super) revision: String,
     pub(super) end: wire::ImportEnd,
 }
@@ -67,8 +68,17 @@ fn header(request: &ImportRequest) -> wire::ImportResourcesRequest {
         batch_rows: u32::try_from(request.batch_rows).unwrap_or(u32::MAX),
         errors_max: request.errors_max,
         dry_run: request.dry_run,
-        actor_user_id: String::new(),
+        actor_user_id: request
+            .actor
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         rows: Vec::new(),
+        targets: request
+            .targets
+            .iter()
+            .map(convert::principal_to_wire)
+            .collect(),
     }
 }
 
@@ -126,6 +136,7 @@ async fn to_server(
                 progress: answer.progress.unwrap_or_default(),
                 end,
                 errors: answer.errors,
+                withheld: answer.withheld,
                 revision: answer.revision,
             })?;
         }
@@ -197,12 +208,16 @@ async fn write(
     tell: &mut impl FnMut(Told) -> Result<(), CliError>,
 ) -> Result<bool, CliError> {
     let problems = import.write(batch).await.map_err(|error| match error {
-        error @ (ImportError::KeyReused { .. } | ImportError::KeyTooLong { .. }) => {
-            CliError::refused(error)
-        }
+        error @ (ImportError::KeyReused { .. }
+        | ImportError::KeyTooLong { .. }
+        | ImportError::Actor(_)
+        | ImportError::UnknownTarget { .. }
+        | ImportError::TargetBeyond { .. }) => CliError::refused(error),
         ImportError::Directory(error) => CliError::refused(error),
     })?;
+    let withheld = import.take_withheld();
     tell(Told {
+        withheld: withheld.iter().map(convert::withheld_to_wire).collect(),
         errors: problems.iter().map(convert::line_problem_to_wire).collect(),
         ..told(import, wire::ImportEnd::Unspecified)
     })?;
@@ -213,6 +228,7 @@ fn told(import: &Import, end: wire::ImportEnd) -> Told {
     Told {
         progress: convert::progress_to_wire(import.progress()),
         errors: Vec::new(),
+        withheld: Vec::new(),
         revision: import.token().encode(),
         end,
     }

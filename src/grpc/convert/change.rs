@@ -412,7 +412,7 @@ pub(super) fn resource_patch(
     })
 }
 
-pub(super) fn attributes(text: &str, path: Path<'_>) -> Result<Attributes, Failure> {
+pub fn attributes(text: &str, path: Path<'_>) -> Result<Attributes, Failure> {
     if text.is_empty() {
         return Ok(Attributes::new());
     }

@@ -5,7 +5,7 @@ use crate::authz::model::Attributes;
 use crate::grpc::status::{Failure, Reason, truncated};
 use crate::grpc::wire;
 use crate::imports::{
-    Assigned, LineProblem, Mode, Progress, Row, RowContent, RowProblem, Unreadable,
+    Assigned, LineProblem, Mode, Progress, Row, RowContent, RowProblem, Unreadable, Withheld,
 };
 
 /// A row as it came; what is wrong with it is a matter of its line alone.
@@ -120,6 +120,16 @@ pub fn line_problem_to_wire(problem: &LineProblem) -> wire::ImportLineError {
     }
 }
 
+/// What is told of a target that was not applied.
+pub fn withheld_to_wire(withheld: &Withheld) -> wire::ImportWithheld {
+    wire::ImportWithheld {
+        line: withheld.line,
+        target: Some(principal_to_wire(&withheld.target)),
+        reason: withheld.reason.to_owned(),
+        message: truncated(&withheld.message),
+    }
+}
+
 /// The fields that have another name on the wire, there and in the core.
 const RENAMED: [(&str, &str); 3] = [
     ("resource_type", "type"),
@@ -160,6 +170,7 @@ pub fn progress_to_wire(progress: Progress) -> wire::ImportProgress {
         skipped: progress.skipped,
         refused: progress.refused,
         held_back: progress.held_back,
+        withheld: progress.withheld,
     }
 }
 

@@ -3,7 +3,7 @@
 use tonic::{Status, Streaming};
 
 use super::DirectoryHandlers;
-use crate::authz::model::Id;
+use crate::authz::model::{Id, Principal};
 use crate::grpc::admission::Admission;
 use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks};
 use crate::grpc::convert::{self, Path};
@@ -14,6 +14,12 @@ use crate::store::audit::Author;
 use prost::Message as _;
 
 const KEY: &str = "import_key";
+
+/// Most targets of one import.
+const TARGETS_MAX: usize = 50;
+
+/// Targets that were not applied, in one message.
+const WITHHELD_AT_ONCE: usize = 500;
 
 type Messages = Streaming<wire::ImportResourcesRequest>;
 type Sender = ChunkSender<wire::ImportResourcesResponse>;
@@ -91,13 +97,7 @@ fn header(
 ) -> Result<ImportRequest, Failure> {
     let account = admission.account(&message.account_id)?;
     admission.writes_as(&message.actor_user_id)?;
-    if !message.actor_user_id.is_empty() {
-        return Err(Failure::field(
-            Reason::ActorNotSupported,
-            "actor_user_id",
-            "imports on behalf of a user are not served yet: leave the field out, and let the caller's own system decide",
-        ));
-    }
+    let actor = convert::optional_id(&message.actor_user_id, "actor_user_id")?;
     let key = convert::id(&message.import_key, KEY)?;
     let job = convert::optional_id(&message.job, "job")?.unwrap_or_else(|| key.clone());
     Ok(ImportRequest {
@@ -105,11 +105,35 @@ fn header(
         key,
         job,
         mode: convert::mode_from_wire(message.mode, Path::root("mode"))?,
+        targets: targets(&message.targets)?,
         batch_rows: usize::try_from(message.batch_rows).unwrap_or(usize::MAX),
         errors_max: message.errors_max,
         dry_run: message.dry_run,
-        author,
+        author: author.for_actor(actor.clone()),
+        actor,
     })
+}
+
+/// Each once, in the order of their first mention.
+fn targets(named: &[wire::Principal]) -> Result<Vec<Principal>, Failure> {
+    if named.len() > TARGETS_MAX {
+        return Err(Failure::invalid(
+            "targets",
+            format_args!(
+                "an import has at most {TARGETS_MAX} targets, this one {}",
+                named.len()
+            ),
+        ));
+    }
+    let list = Path::root("targets");
+    let mut targets = Vec::with_capacity(named.len());
+    for (index, target) in named.iter().enumerate() {
+        let target = convert::principal(Some(target), list.at(index))?;
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    Ok(targets)
 }
 
 fn without_header(
@@ -124,6 +148,7 @@ fn without_header(
         (message.errors_max != 0, "errors_max"),
         (message.dry_run, "dry_run"),
         (!message.actor_user_id.is_empty(), "actor_user_id"),
+        (!message.targets.is_empty(), "targets"),
     ];
     match wrong.iter().find(|(set, _)| *set) {
         Some((_, field)) => Err(Failure::invalid(
@@ -157,6 +182,11 @@ impl DirectoryHandlers {
 /// Writes a batch and tells of it; whether too many rows were refused by now.
 async fn write(import: &mut Import, batch: Batch, sender: &Sender) -> Result<bool, Status> {
     let problems = import.write(batch).await.map_err(failure)?;
+    for withheld in import.take_withheld().chunks(WITHHELD_AT_ONCE) {
+        let mut told = response(import, Vec::new());
+        told.withheld = withheld.iter().map(convert::withheld_to_wire).collect();
+        sender.send(told).await?;
+    }
     let mut errors = Vec::new();
     let mut bytes = 0;
     for problem in &problems {
@@ -192,6 +222,7 @@ fn response(import: &Import, errors: Vec<wire::ImportLineError>) -> wire::Import
         errors,
         revision: import.token().encode(),
         end: wire::ImportEnd::Unspecified.into(),
+        withheld: Vec::new(),
     }
 }
 
@@ -209,5 +240,16 @@ fn failure(error: ImportError) -> Failure {
         }
         ImportError::KeyReused { .. } => Failure::field(Reason::IdempotencyKeyReused, KEY, error),
         ImportError::KeyTooLong { .. } => Failure::invalid(KEY, error),
+        ImportError::Actor(_) => Failure::field(Reason::ActorMayNot, "actor_user_id", error),
+        ImportError::UnknownTarget { index, .. } => Failure::field(
+            Reason::UnknownReference,
+            format_args!("targets[{index}]"),
+            error,
+        ),
+        ImportError::TargetBeyond { index, .. } => Failure::field(
+            Reason::NoAssignAuthority,
+            format_args!("targets[{index}]"),
+            error,
+        ),
     }
 }

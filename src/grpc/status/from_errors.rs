@@ -95,6 +95,7 @@ impl Reason {
             ChangeProblem::TeamCycle(_) => Self::TeamCycle,
             ChangeProblem::NotEntitled(_) => Self::NotEntitled,
             ChangeProblem::LastSuperAdmin => Self::LastSuperAdmin,
+            ChangeProblem::Forbidden(_) => Self::ActorMayNot,
             ChangeProblem::TooMany { .. } => Self::TooManyChanges,
         }
     }

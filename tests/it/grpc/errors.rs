@@ -13,7 +13,7 @@ use super::server::{TestServer, at_least, built_in, change, check, list, put_con
 use super::{collect, reason, refused};
 
 /// Reasons that need more than a request, each with where it is proven.
-const ELSEWHERE: [(Reason, &str); 41] = [
+const ELSEWHERE: [(Reason, &str); 46] = [
     (Reason::Unauthenticated, "callers/"),
     (Reason::RoleMissing, "callers/"),
     (Reason::ActorRequired, "callers/"),
@@ -53,6 +53,11 @@ const ELSEWHERE: [(Reason, &str); 41] = [
     (Reason::NotAnApprover, "access_requests/refusals.rs"),
     (Reason::BeyondOwnRights, "access_requests/refusals.rs"),
     (Reason::NoAssignAuthority, "access_requests/refusals.rs"),
+    (Reason::ActorMayNot, "partitions/imported.rs"),
+    (Reason::BatchNotFound, "partitions/wire.rs"),
+    (Reason::BatchUnfinished, "partitions/bulks.rs"),
+    (Reason::FormNotFound, "partitions/wire.rs"),
+    (Reason::ChangedSince, "partitions/undone.rs"),
     (Reason::NotTheRequester, "access_requests/refusals.rs"),
     (Reason::RequesterInactive, "access_requests/refusals.rs"),
     (Reason::ResourceGone, "access_requests/refusals.rs"),

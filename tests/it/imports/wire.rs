@@ -148,11 +148,29 @@ async fn the_header_is_judged_before_any_row() {
         ),
         (
             wire::ImportResourcesRequest {
-                actor_user_id: "u".to_owned(),
+                actor_user_id: "nobody".to_owned(),
                 ..header("k")
             },
-            Reason::ActorNotSupported,
+            Reason::ActorMayNot,
             "actor_user_id",
+        ),
+        (
+            wire::ImportResourcesRequest {
+                targets: vec![wire::Principal::default()],
+                ..header("k")
+            },
+            Reason::InvalidField,
+            "targets[0]",
+        ),
+        (
+            wire::ImportResourcesRequest {
+                targets: vec![wire::Principal {
+                    principal: Some(wire::principal::Principal::TeamId("nobody".to_owned())),
+                }],
+                ..header("k")
+            },
+            Reason::UnknownReference,
+            "targets[0]",
         ),
     ];
     for (header, reason, field) in cases {

@@ -248,6 +248,8 @@ async fn assert_taken_up(count: usize) {
         assert!(!bulk.next().await.unwrap().unwrap().is_done);
     }
     drop(bulk);
+    let undo = scene.run(request(Work::UndoBatch(id("big")))).await;
+    assert!(matches!(undo, Err(BulkError::Unfinished(_))), "{undo:?}");
     let written = scene.revision().await - before;
     assert_eq!(written, parts as u64, "a revision a part");
     // An edit meanwhile, which the rest of the bulk must not undo.

@@ -180,3 +180,71 @@ async fn what_is_wrong_with_a_bulk_names_its_field() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_is_set_up_by_a_user_and_submitted_by_nobody_in_particular() {
+    let write = make(&[Role::Write, Role::Check], &[]);
+    let admin = make(&[Role::Admin], &[]);
+    let scene = Scene::with(&[&write, &admin]).await;
+    let (write, admin) = (Some(write.text.as_str()), Some(admin.text.as_str()));
+    let mut partitions = client(&scene);
+    let put = |actor: &str| messages::PutFormRequest {
+        account_id: MINE.to_owned(),
+        form: Some(messages::Form {
+            id: "f".to_owned(),
+            resource_type: "contact".to_owned(),
+            targets: assign("").targets,
+            ..messages::Form::default()
+        }),
+        actor_user_id: actor.to_owned(),
+    };
+    let unnamed = partitions.put_form(with(put(""), write)).await;
+    assert_eq!(reason(unnamed), Reason::ActorRequired);
+    let nobody = partitions.put_form(with(put("nobody"), write)).await;
+    assert_eq!(reason(nobody), Reason::NoAssignAuthority);
+    let mut given = put("");
+    given.form.as_mut().unwrap().may_close = true;
+    let given = partitions.put_form(with(given, admin)).await;
+    assert_eq!(reason(given), Reason::InvalidField);
+    let kept = partitions.put_form(with(put(""), admin)).await.unwrap();
+    let kept = kept.into_inner().form.unwrap();
+    assert!(kept.may_close && kept.author_user_id.is_empty());
+    let list = messages::ListFormsRequest {
+        account_id: MINE.to_owned(),
+        ..messages::ListFormsRequest::default()
+    };
+    let listed = partitions.list_forms(with(list, write)).await.unwrap();
+    assert_eq!(listed.into_inner().forms, [kept]);
+
+    let submission = |form: &str| messages::SubmitFormRequest {
+        account_id: MINE.to_owned(),
+        form_id: form.to_owned(),
+        resource_id: "submitted".to_owned(),
+        attributes_json: "{\"country\": \"DE\"}".to_owned(),
+        idempotency_key: "k".to_owned(),
+    };
+    let submitted = partitions.submit_form(with(submission("f"), write)).await;
+    let submitted = submitted.unwrap().into_inner();
+    assert!(submitted.created && submitted.withheld.is_empty());
+    let again = partitions.submit_form(with(submission("f"), write)).await;
+    assert_eq!(again.unwrap().into_inner().revision, submitted.revision);
+    let unkeyed = messages::SubmitFormRequest {
+        idempotency_key: String::new(),
+        ..submission("unknown")
+    };
+    let unknown = partitions.submit_form(with(unkeyed, write)).await;
+    assert_eq!(reason(unknown), Reason::FormNotFound);
+    let delete = messages::DeleteFormRequest {
+        account_id: MINE.to_owned(),
+        form_id: "f".to_owned(),
+        ..messages::DeleteFormRequest::default()
+    };
+    assert!(
+        partitions
+            .delete_form(with(delete.clone(), admin))
+            .await
+            .is_ok()
+    );
+    let gone = partitions.delete_form(with(delete, admin)).await;
+    assert_eq!(reason(gone), Reason::FormNotFound);
+}

@@ -310,6 +310,7 @@ const TABLES: &[&str] = &[
     "revision_log",
     "idempotency",
     "assignment_batch",
+    "form",
     "assignment_batch_entry",
 ];
 

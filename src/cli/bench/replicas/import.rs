@@ -118,6 +118,8 @@ impl Bench<'_> {
             key: id("bench")?,
             job: id("bench")?,
             mode: Mode::Merge,
+            targets: Vec::new(),
+            actor: None,
             batch_rows: 0,
             errors_max: 1,
             dry_run: false,

@@ -1,0 +1,89 @@
+//! `ambit assign`, `unassign`, `unpartition` and `undo`.
+
+use serde_json::json;
+
+use crate::cli::{Home, Server};
+
+const ACCOUNT: &str = r"
+account: acme
+catalog: hubspot
+plan: enterprise
+teams: [{id: de}, {id: fr}]
+users:
+  - {id: sa, super_admin: true}
+  - {id: lena, main_team: de, grants: {contact.view: team}}
+resources:
+  - {type: contact, id: c1, attributes: {country: DE, score: 40}}
+  - {type: contact, id: c2, attributes: {country: FR}}
+  - {type: contact, id: c3}
+";
+
+#[test]
+fn commands_assign_take_back_open_and_undo() {
+    let home = Home::new();
+    let server = Server::start(&home);
+    server.apply(ACCOUNT);
+    let list = || {
+        server
+            .run(["list", "acme", "lena", "contact.view"])
+            .ends(0)
+            .stdout
+    };
+    assert_eq!(list(), "");
+    // By what is stored of them; then by ids in the line and on standard input.
+    let of_de = [
+        "assign",
+        "acme",
+        "contact",
+        "--where",
+        "country=DE",
+        "--to",
+        "team:de",
+    ];
+    server.run(of_de.iter().chain(&["--dry-run"])).ends(0);
+    assert_eq!(list(), "", "a dry run writes nothing");
+    server.run(of_de.iter().chain(&["--key", "k"])).ends(0);
+    assert_eq!(list(), "c1\n");
+    let named = [
+        "assign", "acme", "contact", "c2", "-", "--to", "team:de", "--output", "json",
+    ];
+    let ran = server.run_with_input(named, "c3\nunknown\n").ends(1);
+    let told = ran.json();
+    assert_eq!((&told["changed"], &told["refused"]), (&json!(2), &json!(1)));
+    assert_eq!(told["refusals"][0]["reason"], "RESOURCE_NOT_FOUND");
+    assert_eq!(list(), "c1\nc2\nc3\n");
+
+    server
+        .run(["unassign", "acme", "contact", "c3", "--from", "team:de"])
+        .ends(0);
+    assert_eq!(list(), "c1\nc2\n");
+    let open = ["unpartition", "acme", "contact", "--assigned-to", "team:de"];
+    let refused = server.run(open.iter().chain(&["--as", "lena"])).ends(1);
+    assert!(
+        refused.stdout.contains("NO_ASSIGN_AUTHORITY"),
+        "{}",
+        refused.stdout
+    );
+    let opened = server.run(open.iter().chain(&["--as", "sa", "--output", "json"]));
+    let batch = opened.ends(0).json()["batch_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(list(), "");
+    server.run(["undo", "acme", &batch]).ends(0);
+    assert_eq!(list(), "c1\nc2\n");
+    server.run(["undo", "acme", "k"]).ends(0);
+    assert_eq!(list(), "c2\n");
+    // Wrong use is told before anything is asked.
+    for wrong in [
+        &["assign", "acme", "contact", "--to", "team:de"][..],
+        &[
+            "assign", "acme", "contact", "c1", "--owner", "lena", "--to", "team:de",
+        ],
+        &["assign", "acme", "contact", "c1", "--to", "de"],
+        &["undo", "acme"],
+    ] {
+        server.run(wrong).ends(2);
+    }
+    server.stop();
+}
