@@ -29,7 +29,8 @@ impl StoreCalls {
 
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for StoreCalls {
     fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
-        if attributes.metadata().name().starts_with("store.") {
+        let name = attributes.metadata().name();
+        if name == "store" || name.starts_with("store.") {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
