@@ -18,10 +18,13 @@ use super::graph::{
 };
 use super::model::{Id, Level, PrincipalKind, Timestamp, UserStatus};
 
+mod connections;
 mod listing;
 mod liveness;
 mod verdict;
 
+pub(in crate::authz) use connections::{Connections, LiveIndex};
+pub(in crate::authz) use listing::Footing;
 pub use listing::{Accessible, Narrowing};
 pub(in crate::authz) use liveness::{Liveness, held_until, liveness};
 pub(in crate::authz) use verdict::{Reaching, Standing, Verdict, Via, Wall};

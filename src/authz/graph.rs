@@ -67,7 +67,14 @@ pub struct AccountGraph {
     stray: BTreeMap<ResourceKey, ()>,
     /// Size of the postings when they were last measured.
     posting_bytes: usize,
+    /// The load that the graph comes of: numbers of names are those of one load and of all that was
+    /// made of it by changes.
+    load: Arc<Load>,
 }
+
+/// Nothing but itself; only its place in memory means anything.
+#[derive(Debug)]
+struct Load;
 
 /// Collects the entities of a load, in the order of [`crate::store::Snapshot`] or any other.
 #[derive(Debug, Default)]
@@ -135,6 +142,7 @@ impl GraphBuilder {
             pending: Arc::new(self.pending),
             stray,
             posting_bytes: 0,
+            load: Arc::new(Load),
         };
         graph.measure();
         Ok(graph)
@@ -382,6 +390,11 @@ impl AccountGraph {
 
     pub(in crate::authz) fn index(&self, type_ix: TypeIx) -> Option<&TypeIndex> {
         self.indexes.get(usize::from(type_ix.0)).map(AsRef::as_ref)
+    }
+
+    /// Whether numbers of names mean the same in both: one of the two came of the other by changes.
+    pub(in crate::authz) fn shares_numbers(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.load, &other.load)
     }
 
     fn index_of(&self, resource_type: &str) -> Option<&TypeIndex> {

@@ -38,6 +38,7 @@ mod oracle;
 mod partitions;
 mod postgres;
 mod postgres_writers;
+mod previews;
 mod properties;
 mod request_rules;
 mod served;

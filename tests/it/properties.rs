@@ -15,6 +15,7 @@ use crate::oracle::suite::Suite;
 use crate::oracle::{Answer, World};
 
 mod crowd;
+mod differences;
 mod storable;
 mod theorems;
 mod widths;

@@ -2,7 +2,8 @@
 
 use roaring::RoaringBitmap;
 
-use super::{AccessSet, Gate, Liveness, liveness};
+use super::connections::{Connections, LiveIndex};
+use super::{AccessSet, Gate, Liveness, Reaching, liveness};
 use crate::authz::decision::Target;
 use crate::authz::graph::{CompiledUser, TypeIndex};
 use crate::authz::model::{Level, PrincipalKind, Timestamp};
@@ -16,6 +17,18 @@ pub struct Narrowing<'a> {
     pub team: Option<&'a str>,
     /// Resources that are assigned to this access group.
     pub group: Option<&'a str>,
+}
+
+/// What an access set lets a user reach, before a resource is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::authz) enum Footing {
+    Nothing,
+    /// All resources of the type.
+    All,
+    /// Only what an object grant names.
+    Named,
+    /// What live grants, or a rule that allows always, come to.
+    Reaching(Reaching),
 }
 
 /// The result of a list, at one snapshot.
@@ -78,65 +91,83 @@ impl<'g> AccessSet<'g> {
             .map_or_else(RoaringBitmap::new, |index| self.to_bitmap(index))
     }
 
-    fn to_bitmap(&self, index: &TypeIndex) -> RoaringBitmap {
-        let alive = &*index.postings.alive;
+    /// Steps 6 and 8 for all resources at once: what comes of the user's connections, and what is the
+    /// user's own.
+    fn to_bitmap(&self, index: &'g TypeIndex) -> RoaringBitmap {
+        let footing = self.footing();
+        let (Footing::Named | Footing::Reaching(_), Some(user)) = (footing, self.user) else {
+            return match footing {
+                Footing::All => (*index.postings.alive).clone(),
+                Footing::Nothing | Footing::Named | Footing::Reaching(_) => RoaringBitmap::new(),
+            };
+        };
+        let live = LiveIndex::new(index, self.at);
+        let mut result = self.own(&live, user, &[]);
+        if let Footing::Reaching(extent) = footing {
+            let (teams, groups) = if extent.level >= Level::Team {
+                let mut teams: Vec<u32> = user
+                    .teams_in_reach(&self.graph.directory.tree, self.at)
+                    .collect();
+                teams.sort_unstable();
+                let has_action = |group: &u32| {
+                    let mask = self.mask(user, *group);
+                    mask.is_some_and(|mask| mask.contains(self.action))
+                };
+                (teams, live.groups().filter(has_action).collect())
+            } else {
+                (Vec::new(), Vec::new())
+            };
+            let connections = Connections {
+                extent,
+                teams: &teams,
+                groups: &groups,
+            };
+            result |= connections.resources(&self.graph.directory, self.mode, &live);
+        }
+        result
+    }
+
+    /// What the grants come to, as far as a bitmap depends on them.
+    pub(in crate::authz) fn footing(&self) -> Footing {
         match self.gate {
-            Gate::Barred(_) | Gate::Locked(_) => RoaringBitmap::new(),
-            Gate::Holder | Gate::Above(_) => alive.clone(),
+            Gate::Barred(_) | Gate::Locked(_) => Footing::Nothing,
+            Gate::Holder | Gate::Above(_) => Footing::All,
             Gate::Open if self.rule.tool_level => match self.decide(Target::Tool).is_allow() {
-                true => alive.clone(),
-                false => RoaringBitmap::new(),
+                true => Footing::All,
+                false => Footing::Nothing,
             },
-            Gate::Open => match self.user {
-                Some(user) => self.by_grants(index, user),
-                None => RoaringBitmap::new(),
-            },
+            Gate::Open if self.rule.always => Footing::Reaching(Reaching {
+                include_unassigned: self.grants.iter().any(|grant| grant.include_unassigned),
+                ..Reaching::EVERYTHING
+            }),
+            Gate::Open => self.extent().map_or(Footing::Named, Footing::Reaching),
         }
     }
 
-    /// Steps 6 and 8 for all resources at once. Rows with an assignment that expires are left out
-    /// of the postings, and judged one by one.
-    fn by_grants(&self, index: &TypeIndex, user: &CompiledUser) -> RoaringBitmap {
-        let postings = &index.postings;
-        let named = self.object_granted(index, user);
-        let highest = match self.rule.always {
-            true => Some(Level::Everything),
-            false => self.grants.iter().map(|grant| grant.level).max(),
+    /// What is allowed to this user whatever the teams: live object grants, and with a grant of any
+    /// level what the user owns or is assigned. `groups` are added where groups count.
+    pub(in crate::authz) fn own(
+        &self,
+        live: &LiveIndex<'_>,
+        user: &CompiledUser,
+        groups: &[u32],
+    ) -> RoaringBitmap {
+        let mut own = self.object_granted(live.index, user);
+        let Footing::Reaching(extent) = self.footing() else {
+            return own;
         };
-        let Some(highest) = highest else { return named };
-        let mut owned = named;
-        let own = [
-            postings.owners.get(user.number),
-            postings.assigned_users.get(user.number),
-        ];
-        own.into_iter().flatten().for_each(|bitmap| owned |= bitmap);
-        let include_unassigned = self.grants.iter().any(|grant| grant.include_unassigned);
-
-        let open = self.without_wall(index);
-        let mut result = match highest {
-            Level::None | Level::Owned => owned,
-            Level::Team | Level::Everything => {
-                // Who is admitted passes every wall, and without one is in the team.
-                let mut admitted = owned;
-                self.add_assigned(index, user, &mut admitted);
-                match highest {
-                    Level::Everything => admitted |= &open,
-                    _ => admitted |= self.team_owned(index, user) & &open,
-                }
-                admitted
+        if let Some(owned) = live.index.postings.owners.get(user.number) {
+            own |= owned;
+        }
+        live.assigned(PrincipalKind::User, user.number)
+            .for_each(|assigned| own |= assigned);
+        if extent.level >= Level::Team {
+            for group in groups {
+                live.assigned(PrincipalKind::Group, *group)
+                    .for_each(|assigned| own |= assigned);
             }
-        };
-        if include_unassigned {
-            result |= (&open - &*postings.has_owner) - &*postings.partitioned;
         }
-        if !postings.timed.is_empty() {
-            result -= &*postings.timed;
-            result.extend(postings.timed.iter().filter(|ordinal| {
-                let row = index.row(*ordinal);
-                self.decide_object(row.id(), &row.facts()).is_allow()
-            }));
-        }
-        result
+        own
     }
 
     /// Resources with a live object grant of the action: allowed whatever else holds.
@@ -151,52 +182,6 @@ impl<'g> AccessSet<'g> {
             })
             .filter_map(|(id, _)| index.find(id.as_str()))
             .collect()
-    }
-
-    /// Resources that no wall closes.
-    fn without_wall(&self, index: &TypeIndex) -> RoaringBitmap {
-        let alive = &*index.postings.alive;
-        match (self.mode.share, self.mode.no_one) {
-            (true, _) => alive.clone(),
-            (false, true) => RoaringBitmap::new(),
-            (false, false) => alive - &*index.postings.partitioned,
-        }
-    }
-
-    /// Adds what is assigned to a team in reach, or to a group whose mask has the action.
-    fn add_assigned(&self, index: &TypeIndex, user: &CompiledUser, to: &mut RoaringBitmap) {
-        let postings = &index.postings;
-        for team in user.teams_in_reach(&self.graph.directory.tree, self.at) {
-            if let Some(bitmap) = postings.assigned_teams.get(team) {
-                *to |= bitmap;
-            }
-        }
-        for (group, bitmap) in postings.assigned_groups.iter() {
-            if self
-                .mask(user, group)
-                .is_some_and(|mask| mask.contains(self.action))
-            {
-                *to |= bitmap;
-            }
-        }
-    }
-
-    /// *teamO*: stamped with a team in reach, or not stamped and with an owner in such a team.
-    fn team_owned(&self, index: &TypeIndex, user: &CompiledUser) -> RoaringBitmap {
-        let postings = &index.postings;
-        let mut owned = RoaringBitmap::new();
-        for (owner, bitmap) in postings.owners.iter() {
-            if self.via_teams_of(user, owner).is_some() {
-                owned |= bitmap;
-            }
-        }
-        owned -= &*postings.has_owning_team;
-        for team in user.teams_in_reach(&self.graph.directory.tree, self.at) {
-            if let Some(bitmap) = postings.owning_teams.get(team) {
-                owned |= bitmap;
-            }
-        }
-        owned
     }
 
     fn narrowed(

@@ -47,6 +47,18 @@ impl<T: Clone> CowVec<T> {
         self.len += 1;
     }
 
+    /// Positions whose items an earlier state of this vector may have otherwise, or not at all: those
+    /// of the chunks that the two do not share.
+    pub(super) fn unshared<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = usize> + 'a {
+        let chunks = self.chunks.iter().enumerate();
+        chunks
+            .filter(|(at, chunk)| {
+                let before = earlier.chunks.get(*at);
+                before.is_none_or(|before| !Arc::ptr_eq(before, chunk))
+            })
+            .flat_map(|(at, chunk)| at * CHUNK..at * CHUNK + chunk.len())
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }

@@ -82,7 +82,7 @@ pub(in crate::authz) struct Directory {
 }
 
 /// How resources of a type are walled in this account.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::authz) struct TypeMode {
     /// C1: no wall at all.
     pub(in crate::authz) share: bool,
@@ -255,6 +255,16 @@ impl CompiledUser {
 }
 
 impl CompiledGroup {
+    /// Members that are users, by number, with their masks.
+    pub(in crate::authz) fn users(&self) -> impl Iterator<Item = (u32, ActionSet)> {
+        self.users.iter().map(|(user, mask)| (*user, *mask))
+    }
+
+    /// Members that are teams, by number, with their masks.
+    pub(in crate::authz) fn teams(&self) -> impl Iterator<Item = (u32, ActionSet)> {
+        self.teams.iter().copied()
+    }
+
     /// The masks of this user in the group, directly and by teams in reach: `None` if the user is
     /// no member at all.
     pub(in crate::authz) fn mask(
@@ -511,6 +521,13 @@ impl Directory {
 
     pub(in crate::authz) fn group(&self, number: u32) -> Option<&CompiledGroup> {
         self.groups.get(number as usize)?.as_ref()
+    }
+
+    /// Groups by their numbers.
+    pub(in crate::authz) fn groups(&self) -> impl Iterator<Item = (u32, &CompiledGroup)> {
+        (0u32..)
+            .zip(&self.groups)
+            .filter_map(|(number, group)| Some((number, group.as_ref()?)))
     }
 
     pub(in crate::authz) fn mode(&self, type_ix: TypeIx) -> TypeMode {

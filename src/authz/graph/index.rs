@@ -19,6 +19,8 @@ use super::cow::CowVec;
 use super::row::{self, Facts, Row};
 use crate::authz::model::{Id, PrincipalKind};
 
+mod touched;
+
 const PAGE_ROWS: usize = 128;
 /// Shards of the tail's id table: an insertion copies one of them.
 const TAIL_SHARDS: usize = 64;
