@@ -15,6 +15,7 @@ const FILES: [&str; 11] = [
     "ambit/v1/audit.proto",
     "ambit/v1/decision.proto",
     "ambit/v1/access_request.proto",
+    "ambit/v1/preview.proto",
     "ambit/v1/directory.proto",
     "ambit/v1/assignment.proto",
     "ambit/v1/form.proto",

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod access_preview;
 pub mod answer;
 pub mod apply;
 pub mod assign;
@@ -30,6 +31,7 @@ pub mod import;
 pub mod list;
 pub mod migrate;
 pub mod output;
+pub mod preview;
 pub mod question;
 pub mod ready;
 mod request;
@@ -101,6 +103,8 @@ enum Command {
     Who(who::Arguments),
     /// Say why a user may or may not do an action
     Explain(explain::Arguments),
+    /// Say who would gain or lose what by an account document, before it is applied
+    Preview(preview::Arguments),
     /// Ask for what is denied, and answer what others ask for
     Request(request::Arguments),
     /// List who changed an account, and what
@@ -180,6 +184,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Filter(arguments) => block_on(filter::run(arguments, output)),
         Command::Who(arguments) => block_on(who::run(arguments, output)),
         Command::Explain(arguments) => block_on(explain::run(arguments, output)),
+        Command::Preview(arguments) => block_on(preview::run(arguments, output)),
         Command::Request(arguments) => block_on(request::run(arguments, output)),
         Command::Audit(arguments) => block_on(audit::run(arguments, output)),
         Command::Token(arguments) => block_on(token::run(arguments, output)),

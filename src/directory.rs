@@ -21,12 +21,14 @@ use crate::store::audit::Author;
 use crate::store::{AccountSummary, Head, Snapshot, Store, StoreError};
 
 mod plan;
+mod preview;
 mod watch;
 mod write;
 
 use plan::PlanIntent;
 pub(crate) use write::{Planned, Planning, Precondition, WRITE_TRIES_MAX, WriteHeader, Written};
 
+pub use preview::{Ids, PreviewChanges, PreviewedAccess, Supposed};
 pub use watch::{ChangeWatch, WatchEvent};
 
 /// Accounts whose heads are asked for in one query.

@@ -47,7 +47,7 @@ mod live;
 mod load;
 mod tokens;
 
-pub use computing::{Computing, Turn};
+pub use computing::{Computing, Pace, Turn};
 use identity::KnownIdentity;
 pub use live::LiveAccount;
 use load::Wish;
@@ -217,6 +217,18 @@ impl GraphCache {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ReadError> {
         self.computing.run(account, work).await
+    }
+
+    /// The same for work of many seconds, which pauses. It ends early where nobody waits for it.
+    ///
+    /// # Errors
+    /// [`ReadError::Internal`] where it panics.
+    pub async fn compute_paced<T: Send + 'static>(
+        &self,
+        account: &Id,
+        work: impl FnOnce(&mut Pace) -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        self.computing.run_paced(account, work).await
     }
 
     /// Waits for an account's turn to compute a part of what is longer, on the worker that asks.

@@ -5,6 +5,7 @@ pub mod admission;
 pub mod authenticate;
 pub mod author;
 pub mod bounds;
+pub mod change_list;
 pub mod chunks;
 pub mod codec;
 pub mod convert;

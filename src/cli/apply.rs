@@ -10,7 +10,8 @@ use crate::authz::model::{Entity, Id};
 use crate::authz::yaml::{At, Place};
 use crate::client::WrittenLine;
 
-use super::destination::{Destination, DestinationArgs, WriteError, Written};
+use super::access_preview::ShownPreview;
+use super::destination::{self, Destination, DestinationArgs, WriteError, Written};
 use super::documents::{self, DocumentFile};
 use super::error::{CliError, Exit};
 use super::output::{self, Colour, Format, FormatArgs, Output};
@@ -56,11 +57,16 @@ struct AccountAnswer {
     account_id: String,
     revision: String,
     summary: Vec<WrittenLine>,
+    /// Of a dry run; its lists are the first of each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview: Option<ShownPreview>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    preview_refused: String,
 }
 
 /// The documents of one account, in the order of the files.
-struct Account<'a> {
-    id: &'a Id,
+pub(super) struct Account<'a> {
+    pub id: &'a Id,
     documents: Vec<(&'a DocumentFile, &'a Document)>,
 }
 
@@ -109,6 +115,8 @@ async fn write_all(
             account_id: account.id.to_string(),
             revision: written.revision,
             summary: written.lines,
+            preview: written.preview,
+            preview_refused: written.preview_refused,
         });
     }
     if arguments.format.format == Format::Json {
@@ -116,14 +124,12 @@ async fn write_all(
     }
     if arguments.dry_run {
         output.flush()?;
-        output::note(
-            "nothing was written; who would gain or lose access is not told yet, it comes with the partitions",
-        );
+        output::note("nothing was written");
     }
     Ok(Exit::Success)
 }
 
-fn by_account(files: &[DocumentFile]) -> Vec<Account<'_>> {
+pub(super) fn by_account(files: &[DocumentFile]) -> Vec<Account<'_>> {
     let mut accounts: Vec<Account<'_>> = Vec::new();
     for file in files {
         for document in &file.documents {
@@ -147,7 +153,56 @@ struct PlacedChange<'a> {
     change: Change,
 }
 
+/// The changes that documents come to.
+pub(super) struct Prepared<'a> {
+    pub changes: Vec<Change>,
+    /// The revision that they rest on, where they depend on what is there.
+    pub revision: Option<String>,
+    places: Vec<(&'a str, Place)>,
+}
+
+impl Prepared<'_> {
+    /// An answer of the server, with the place in a file where it is about a change.
+    pub(super) fn blamed(&self, status: &tonic::Status) -> CliError {
+        match destination::write_error(status) {
+            WriteError::Change { index, error } => self.about(index, error),
+            WriteError::Aborted(error) | WriteError::Other(error) => error,
+        }
+    }
+
+    fn about(&self, index: usize, error: CliError) -> CliError {
+        match self.places.get(index) {
+            Some((file, place)) => error.about(format!("{file}: {place}")),
+            None => error,
+        }
+    }
+}
+
 impl<'a> Account<'a> {
+    /// All changes of all documents, on the account as it stands where that matters.
+    pub(super) async fn prepare(
+        &self,
+        destination: &mut Destination,
+        prune: bool,
+    ) -> Result<Prepared<'a>, CliError> {
+        let empties = self
+            .documents
+            .iter()
+            .any(|(_, document)| document.empties_a_list());
+        let present = if prune || empties {
+            destination.read(self.id).await?
+        } else {
+            None
+        };
+        let current = present.as_ref().map(|present| present.entities.as_slice());
+        let placed = self.changes(current, prune)?;
+        Ok(Prepared {
+            places: placed.iter().map(|at| (at.file, at.place)).collect(),
+            changes: placed.into_iter().map(|at| at.change).collect(),
+            revision: present.map(|present| present.revision),
+        })
+    }
+
     async fn write(
         &self,
         destination: &mut Destination,
@@ -158,21 +213,10 @@ impl<'a> Account<'a> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let empties = self
-                .documents
-                .iter()
-                .any(|(_, document)| document.empties_a_list());
-            let present = if prune || empties {
-                destination.read(self.id).await?
-            } else {
-                None
-            };
-            let current = present.as_ref().map(|present| present.entities.as_slice());
-            let placed = self.changes(current, prune)?;
-            let places: Vec<(&str, Place)> = placed.iter().map(|at| (at.file, at.place)).collect();
-            let changes: Vec<Change> = placed.into_iter().map(|at| at.change).collect();
+            let mut prepared = self.prepare(destination, prune).await?;
+            let changes = std::mem::take(&mut prepared.changes);
             bar.set_position(changes.len() as u64);
-            let expected = present.as_ref().map(|present| present.revision.as_str());
+            let expected = prepared.revision.as_deref();
             match destination.write(self.id, changes, expected, dry_run).await {
                 Ok(written) => {
                     bar.finish_and_clear();
@@ -180,13 +224,7 @@ impl<'a> Account<'a> {
                 }
                 Err(WriteError::Aborted(_)) if tries < TRIES_MAX => {}
                 Err(WriteError::Change { index, error }) => {
-                    let about = places
-                        .get(index)
-                        .map(|(file, place)| format!("{file}: {place}"));
-                    return Err(match about {
-                        Some(about) => error.about(about),
-                        None => error.about(self.id),
-                    });
+                    return Err(prepared.about(index, error));
                 }
                 Err(WriteError::Aborted(error) | WriteError::Other(error)) => {
                     return Err(error.about(self.id));
@@ -261,6 +299,13 @@ fn print(
         ))?;
         for line in &written.lines {
             output.line(&format!("  {line}"))?;
+        }
+        if let Some(preview) = &written.preview {
+            output.line("access:")?;
+            preview.print(false, output)?;
+        }
+        if !written.preview_refused.is_empty() {
+            output.line(&format!("access is not told: {}", written.preview_refused))?;
         }
         return Ok(());
     }

@@ -12,13 +12,14 @@ use crate::authz::model::{Entity, EntityChange, EntityKey, Id};
 use crate::client::{Write, WrittenLine};
 use crate::clock::SystemClock;
 use crate::config::{Database, DatabaseUrl};
-use crate::directory::{ApplyChanges, Directory, DirectoryError};
+use crate::directory::{ApplyChanges, Directory, DirectoryError, PreviewChanges};
 use crate::graph_cache::ReadError;
 use crate::grpc::convert;
 use crate::grpc::wire;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
 use crate::revision::RevisionToken;
 
+use super::access_preview::ShownPreview;
 use super::author::author;
 use super::connection::{self, Link, ServerArgs};
 use super::error::CliError;
@@ -59,6 +60,10 @@ pub struct Written {
     /// Empty for a dry run on an account that is not there.
     pub revision: String,
     pub lines: Vec<WrittenLine>,
+    /// Of a dry run: what it would do to access.
+    pub preview: Option<ShownPreview>,
+    /// Of a dry run without one: why.
+    pub preview_refused: String,
 }
 
 /// Why an account was not written.
@@ -255,10 +260,18 @@ async fn write_server(
             .into_iter()
             .map(WrittenLine::of_wire)
             .collect(),
+        preview: response.preview.map(shown),
+        preview_refused: response.preview_refused,
     })
 }
 
-fn write_error(status: &tonic::Status) -> WriteError {
+fn shown(preview: wire::AccessPreview) -> ShownPreview {
+    let mut shown = ShownPreview::default();
+    shown.add(preview);
+    shown
+}
+
+pub(super) fn write_error(status: &tonic::Status) -> WriteError {
     let error = connection::refused(status);
     if status.code() == Code::Aborted {
         return WriteError::Aborted(error);
@@ -285,13 +298,16 @@ async fn write_store(
     let expected = expected
         .map(|token| RevisionToken::decode(token).map_err(CliError::usage))
         .transpose()?;
+    if dry_run {
+        return look_ahead(directory, account, changes, expected).await;
+    }
     let applied = directory
         .apply_changes(ApplyChanges {
             account: account.clone(),
             changes,
             expected,
             idempotency: None,
-            dry_run,
+            dry_run: false,
             author: author("ApplyChanges"),
         })
         .await
@@ -302,6 +318,46 @@ async fn write_store(
     Ok(Written {
         revision: revision.unwrap_or_default(),
         lines: applied.lines.into_iter().map(line_from_core).collect(),
+        preview: None,
+        preview_refused: String::new(),
+    })
+}
+
+/// As a server does a dry run.
+async fn look_ahead(
+    directory: &Directory,
+    account: &Id,
+    changes: Vec<Change>,
+    expected: Option<RevisionToken>,
+) -> Result<Written, WriteError> {
+    let request = PreviewChanges {
+        account: account.clone(),
+        changes,
+        expected,
+        at: None,
+    };
+    let mut supposed = directory
+        .suppose(request)
+        .await
+        .map_err(store_write_error)?;
+    let found = directory.preview(&supposed).await;
+    let (preview, preview_refused) = match found.map_err(store_write_error)? {
+        Ok(found) => {
+            let preview = convert::preview_sample_to_wire(&found, supposed.after());
+            (Some(shown(preview)), String::new())
+        }
+        Err(halted) => (None, halted.to_string()),
+    };
+    let head = supposed.head();
+    let revision = head.map(|head| directory.graphs().token(account, head).encode());
+    Ok(Written {
+        revision: revision.unwrap_or_default(),
+        lines: std::mem::take(&mut supposed.lines)
+            .into_iter()
+            .map(line_from_core)
+            .collect(),
+        preview,
+        preview_refused,
     })
 }
 

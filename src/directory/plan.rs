@@ -28,8 +28,13 @@ impl Planning for PlanIntent<'_> {
         &self,
         present: Option<Arc<ReadGraph>>,
     ) -> Result<Planned<Vec<ChangeLine>>, DirectoryError> {
-        let mut set = plan(self, present).await?;
-        settle_attributes(self.store, &self.request.account, &mut set).await?;
+        let intent = Arc::clone(&self.request.intent);
+        let PlanIntent {
+            store,
+            graphs,
+            request,
+        } = self;
+        let (set, ()) = plan(*store, graphs, &request.account, intent, present, drop).await?;
         Ok(Planned {
             changes: set.changes,
             events: Vec::new(),
@@ -57,37 +62,37 @@ async fn settle_attributes(
 }
 
 /// Plans off the async workers, and proves that what would be stored can be loaded: a write that
-/// would take the account out of service is refused before it is made.
-async fn plan(
-    planning: &PlanIntent<'_>,
+/// would take the account out of service is refused before it is made. What the account becomes is
+/// handed to `made`, where it may take its time.
+pub(super) async fn plan<T: Send + 'static>(
+    store: &dyn Store,
+    graphs: &GraphCache,
+    account: &Id,
+    intent: Arc<dyn Intent>,
     present: Option<Arc<ReadGraph>>,
-) -> Result<ChangeSet, DirectoryError> {
-    let PlanIntent {
-        store,
-        graphs,
-        request,
-    } = planning;
+    made: impl FnOnce(AccountGraph) -> T + Copy + Send + 'static,
+) -> Result<(ChangeSet, T), DirectoryError> {
     let exists = present.is_some();
-    let account = request.account.clone();
-    let intent = Arc::clone(&request.intent);
+    let of = account.clone();
     let work = move || {
         let graph = present.as_ref().map(|present| &present.graph);
-        let set = plan_on(&account, intent.as_ref(), graph)?;
+        let set = plan_on(&of, intent.as_ref(), graph)?;
         let next = match graph {
             Some(graph) => graph.apply(&set.changes),
             None => built_of(&set.changes, BTreeMap::new()),
         };
-        Ok::<_, DirectoryError>((set, next.map(drop)))
+        Ok::<_, DirectoryError>((set, next.map(made)))
     };
-    let (set, next) = graphs.compute(&request.account, work).await??;
-    match next {
-        Ok(()) => {}
+    let (mut set, next) = graphs.compute(account, work).await??;
+    let made = match next {
+        Ok(made) => made,
         Err(error) if !exists => return Err(DirectoryError::Unusable(error)),
         // What can't be applied in steps, e.g. a catalog that brings back a type of stored
         // resources, may still load.
-        Err(_) => prove_by_loading(*store, graphs, &request.account, &set).await?,
-    }
-    Ok(set)
+        Err(_) => prove_by_loading(store, graphs, account, &set, made).await?,
+    };
+    settle_attributes(store, account, &mut set).await?;
+    Ok((set, made))
 }
 
 fn plan_on(
@@ -112,12 +117,13 @@ fn plan_on(
 
 /// Builds the graph as a load after the write would. An account that changes meanwhile makes the
 /// write itself meet a conflict.
-async fn prove_by_loading(
+async fn prove_by_loading<T: Send + 'static>(
     store: &dyn Store,
     graphs: &GraphCache,
     account: &Id,
     set: &ChangeSet,
-) -> Result<(), DirectoryError> {
+    made: impl FnOnce(AccountGraph) -> T + Send + 'static,
+) -> Result<T, DirectoryError> {
     let Some(mut snapshot) = store.snapshot(account, false).await? else {
         return Err(ReadError::UnknownAccount(account.clone()).into());
     };
@@ -132,7 +138,7 @@ async fn prove_by_loading(
     }
     let changes = set.changes.clone();
     graphs
-        .compute(account, move || built_of(&changes, stored).map(drop))
+        .compute(account, move || built_of(&changes, stored).map(made))
         .await?
         .map_err(DirectoryError::Unusable)
 }

@@ -170,7 +170,10 @@ impl Directory {
     }
 
     /// The account as the store has it now; `None` if it has none.
-    async fn present(&self, account: &Id) -> Result<Option<Arc<ReadGraph>>, DirectoryError> {
+    pub(super) async fn present(
+        &self,
+        account: &Id,
+    ) -> Result<Option<Arc<ReadGraph>>, DirectoryError> {
         let consistency = Consistency::FullyConsistent;
         match self.graphs.read(account, &consistency).await {
             Ok(read) => Ok(Some(read)),
@@ -220,7 +223,7 @@ impl Directory {
     }
 }
 
-fn check(
+pub(super) fn check(
     precondition: Precondition,
     account: &Id,
     present: Option<&ReadGraph>,

@@ -6,8 +6,11 @@
 
 use std::collections::HashMap;
 use std::num::NonZero;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{ReadError, off_worker};
@@ -30,6 +33,18 @@ pub struct Turn {
     _all: Option<OwnedSemaphorePermit>,
     _own: Own,
 }
+
+/// What a computation of many seconds lets others go first by.
+pub struct Pace {
+    computing: Computing,
+    account: Id,
+    turn: Option<Turn>,
+    runtime: Handle,
+    is_wanted: Arc<AtomicBool>,
+}
+
+/// Who waits for a computation.
+struct Waiting(Arc<AtomicBool>);
 
 /// An account that computes, or waits for its turn.
 struct Own {
@@ -74,6 +89,25 @@ impl Computing {
         .await
     }
 
+    /// The same for work that pauses: its turn is over with each pause, and comes again after those
+    /// who wait. Where nobody waits for it any more, the next pause tells it to end.
+    pub(super) async fn run_paced<T: Send + 'static>(
+        &self,
+        account: &Id,
+        work: impl FnOnce(&mut Pace) -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let turn = self.turn(account).await;
+        let waiting = Waiting(Arc::new(AtomicBool::new(true)));
+        let mut pace = Pace {
+            computing: self.clone(),
+            account: account.clone(),
+            turn: Some(turn),
+            runtime: Handle::current(),
+            is_wanted: Arc::clone(&waiting.0),
+        };
+        off_worker(move || work(&mut pace)).await
+    }
+
     /// Waits until it is an account's turn.
     pub(super) async fn turn(&self, account: &Id) -> Turn {
         let mut own = self.own(account);
@@ -103,6 +137,24 @@ impl Computing {
         // Whole at every step.
         let accounts = self.0.accounts.lock();
         accounts.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pace {
+    /// Lets others go first. Called where the computation holds a thread of its own.
+    pub fn pause(&mut self) -> ControlFlow<()> {
+        self.turn = None;
+        if !self.is_wanted.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
+        self.turn = Some(self.runtime.block_on(self.computing.turn(&self.account)));
+        ControlFlow::Continue(())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -227,5 +279,63 @@ mod tests {
         let failed = computing.run::<()>(&id("a"), || panic!("on purpose")).await;
         assert!(matches!(failed, Err(ReadError::Internal)));
         assert_eq!(computing.run(&id("a"), || 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_computation_that_pauses_lets_others_go_first() {
+        let computing = Computing::new(1);
+        let (begun, running) = tokio::sync::oneshot::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let long = {
+            let (computing, order) = (computing.clone(), Arc::clone(&order));
+            tokio::spawn(async move {
+                let work = move |pace: &mut Pace| {
+                    begun.send(()).unwrap();
+                    may_go_on.recv().unwrap();
+                    assert!(pace.pause().is_continue());
+                    order.lock().unwrap().push("long");
+                };
+                computing.run_paced(&id("a"), work).await.unwrap();
+            })
+        };
+        running.await.unwrap();
+        let short = {
+            let (computing, order) = (computing.clone(), Arc::clone(&order));
+            tokio::spawn(async move {
+                let _turn = computing.turn(&id("b")).await;
+                order.lock().unwrap().push("short");
+            })
+        };
+        settle().await;
+        go_on.send(()).unwrap();
+        long.await.unwrap();
+        short.await.unwrap();
+        assert_eq!(*order.lock().unwrap(), ["short", "long"]);
+    }
+
+    #[tokio::test]
+    async fn a_computation_that_nobody_waits_for_ends_at_its_next_pause() {
+        let computing = Computing::new(1);
+        let (begun, running) = tokio::sync::oneshot::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let (said, ended) = tokio::sync::oneshot::channel();
+        let long = {
+            let computing = computing.clone();
+            tokio::spawn(async move {
+                let work = move |pace: &mut Pace| {
+                    begun.send(()).unwrap();
+                    may_go_on.recv().unwrap();
+                    said.send(pace.pause().is_break()).unwrap();
+                };
+                computing.run_paced(&id("a"), work).await
+            })
+        };
+        running.await.unwrap();
+        long.abort();
+        assert!(long.await.is_err());
+        go_on.send(()).unwrap();
+        assert!(ended.await.unwrap());
+        drop(computing.turn(&id("a")).await);
     }
 }

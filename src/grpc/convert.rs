@@ -20,6 +20,7 @@ mod change_to_wire;
 mod changes_of_entity;
 mod entity;
 mod import;
+mod preview;
 
 pub use access_request::{
     access_request_to_wire, notification_state_from_wire, notification_to_wire,
@@ -40,6 +41,10 @@ pub use entity::{permission_set_to_wire, team_to_wire, user_to_wire};
 pub use import::withheld_to_wire;
 pub use import::{attributes_from_text, core_field, mode_from_wire, mode_to_wire};
 pub use import::{line_problem_to_wire, progress_to_wire, row_from_wire, row_to_wire};
+pub use preview::{
+    access_difference_to_wire, access_summary_to_wire, orphan_to_wire, preview_sample_to_wire,
+    tool_difference_to_wire, user_of_type_to_wire,
+};
 
 /// The path of a field on the wire, such as `changes[3].put_user.main_team`; built on the stack and
 /// written out only where a complaint needs it.

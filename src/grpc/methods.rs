@@ -74,6 +74,9 @@ pub const METHODS: &[(&str, &str, Needs)] = &[
     ("ambit.v1.AccessRequestService", "CreateRequestLink", Needs::Role(Role::Request)),
     ("ambit.v1.AccessRequestService", "ListNotifications", Needs::Role(Role::Request)),
     ("ambit.v1.AccessRequestService", "ReplayNotification", Needs::Role(Role::Request)),
+    // Questions about what would be, of data that a caller with this role may read as it is.
+    ("ambit.v1.PartitionService", "PreviewChanges", Needs::Role(Role::Check)),
+    ("ambit.v1.PartitionService", "ListPreviewedAccess", Needs::Role(Role::Check)),
 ];
 
 /// What the method at a path of HTTP/2 needs; `None`: it is not in the table.

@@ -1,29 +1,38 @@
 //! `PartitionService`: who is limited to what, thin.
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::admission::Admission;
 use super::author::author;
 use super::chunks::Chunks;
 use super::reading::Reading;
 use super::wire;
+use crate::directory::Directory;
 use crate::partitions::Partitions;
 use crate::shutdown::Shutdown;
 
 mod assign;
 mod forms;
+mod preview;
 
 #[derive(Clone)]
 pub struct PartitionHandlers {
     partitions: Partitions,
+    directory: Directory,
     reading: Reading,
     shutdown: Shutdown,
 }
 
 impl PartitionHandlers {
-    pub fn new(partitions: Partitions, reading: Reading, shutdown: Shutdown) -> Self {
+    pub fn new(
+        partitions: Partitions,
+        directory: Directory,
+        reading: Reading,
+        shutdown: Shutdown,
+    ) -> Self {
         Self {
             partitions,
+            directory,
             reading,
             shutdown,
         }
@@ -131,6 +140,32 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         let message = request.into_inner();
         Ok(Response::new(
             self.submit_form(&admission, message, author).await?,
+        ))
+    }
+
+    type PreviewChangesStream = Chunks<wire::PreviewChangesResponse>;
+
+    async fn preview_changes(
+        &self,
+        request: Request<Streaming<wire::PreviewChangesRequest>>,
+    ) -> Result<Response<Self::PreviewChangesStream>, Status> {
+        let admission = Admission::of(request.extensions())?;
+        let messages = request.into_inner();
+        Ok(Response::new(
+            self.preview_changes(&admission, messages).await?,
+        ))
+    }
+
+    type ListPreviewedAccessStream = Chunks<wire::ListPreviewedAccessResponse>;
+
+    async fn list_previewed_access(
+        &self,
+        request: Request<Streaming<wire::ListPreviewedAccessRequest>>,
+    ) -> Result<Response<Self::ListPreviewedAccessStream>, Status> {
+        let admission = Admission::of(request.extensions())?;
+        let messages = request.into_inner();
+        Ok(Response::new(
+            self.list_previewed_access(&admission, messages).await?,
         ))
     }
 }

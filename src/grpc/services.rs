@@ -37,7 +37,7 @@ const ANSWER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 pub const SERVICES: &[&str] = &[DECISION, DIRECTORY, ACCESS_REQUEST, PARTITION];
 
 /// The methods that take messages up to [`BULK_MESSAGE_BYTES_MAX`], and time for many items.
-pub const BULK_METHODS: [&str; 7] = [
+pub const BULK_METHODS: [&str; 9] = [
     "BatchCheck",
     "FilterAccessible",
     "FilterAccessibleStream",
@@ -45,10 +45,12 @@ pub const BULK_METHODS: [&str; 7] = [
     "ImportResources",
     "AssignResources",
     "Unpartition",
+    "PreviewChanges",
+    "ListPreviewedAccess",
 ];
 
 /// The methods whose answers are streams.
-pub const STREAM_METHODS: [&str; 12] = [
+pub const STREAM_METHODS: [&str; 14] = [
     "ListAccessible",
     "FilterAccessibleStream",
     "ListUsersWithAccess",
@@ -60,6 +62,8 @@ pub const STREAM_METHODS: [&str; 12] = [
     "Unpartition",
     "UndoBatch",
     "UndoImport",
+    "PreviewChanges",
+    "ListPreviewedAccess",
     "ServerReflectionInfo",
 ];
 
@@ -106,6 +110,7 @@ pub fn routes(backend: &Backend) -> Routes {
     .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let partitions = PartitionServiceServer::new(PartitionHandlers::new(
         backend.partitions.clone(),
+        backend.directory.clone(),
         reading,
         backend.shutdown.clone(),
     ))

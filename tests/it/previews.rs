@@ -1,6 +1,9 @@
 //! A look before the leap: what changes would do to access, on an account that is small enough to see
 //! what must come out. That it is exact is shown on random accounts (`properties/differences.rs`).
 
+mod program;
+mod wire;
+
 use std::ops::ControlFlow;
 
 use ambit::authz::change::{Change, plan};

@@ -1,24 +1,21 @@
 //! Writes: `CreateAccount` and `ApplyChanges`.
 
-use prost::Message as _;
-use sha2::{Digest as _, Sha256};
 use tonic::{Status, Streaming};
 
 use super::DirectoryHandlers;
-use crate::authz::change::{AccountPatch, CHANGES_MAX, Change};
+use crate::authz::change::{AccountPatch, Change, ChangeLine};
 use crate::authz::model::{Id, Settings};
-use crate::directory::{Applied, ApplyChanges};
+use crate::directory::{Applied, ApplyChanges, PreviewChanges};
 use crate::graph_cache::Consistency;
 use crate::grpc::admission::{Admission, AdmittedAccount};
+use crate::grpc::change_list::ChangeList;
 use crate::grpc::convert::{self, Path};
-use crate::grpc::idempotency::{idempotency, idempotency_of, update};
+use crate::grpc::idempotency::{idempotency, idempotency_of};
 use crate::grpc::reading::{blamed_on_revision, revision_token};
 use crate::grpc::status::{Failure, Reason, with_reason};
 use crate::grpc::wire;
+use crate::store::Head;
 use crate::store::audit::Author;
-
-/// Of all messages of one write together.
-const WRITE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 const EXPECTED: &str = "expected_revision";
 
@@ -64,23 +61,28 @@ impl DirectoryHandlers {
         // An empty stream has no header either, and is told what is missing.
         let mut message = next(&mut messages).await?.unwrap_or_default();
         let header = header(admission, &message)?;
-        let mut write = Collected::new(&message);
+        let about = [&message.account_id, &message.expected_revision];
+        let mut write = ChangeList::new("ApplyChanges", about);
         loop {
-            write.add(std::mem::take(&mut message))?;
+            write.add(std::mem::take(&mut message.changes))?;
             match next(&mut messages).await? {
                 Some(following) => message = without_header(following)?,
                 None => break,
             }
         }
-        let idempotency = idempotency(&header.idempotency_key, write.digest)?;
+        let (changes, digest) = write.finish();
+        let idempotency = idempotency(&header.idempotency_key, digest)?;
+        if header.dry_run {
+            return Ok(self.look_ahead(header, changes).await?);
+        }
         let applied = self
             .directory
             .apply_changes(ApplyChanges {
                 account: Id::clone(&header.account),
-                changes: write.changes,
+                changes,
                 expected: header.expected,
                 idempotency,
-                dry_run: header.dry_run,
+                dry_run: false,
                 author,
             })
             .await
@@ -88,23 +90,63 @@ impl DirectoryHandlers {
         Ok(self.applied(&header.account, &applied))
     }
 
+    /// A dry run: what would change, and what that would do to access.
+    async fn look_ahead(
+        &self,
+        header: Header,
+        changes: Vec<Change>,
+    ) -> Result<wire::ApplyChangesResponse, Failure> {
+        let account = Id::clone(&header.account);
+        let supposed = self
+            .directory
+            .suppose(PreviewChanges {
+                account: account.clone(),
+                changes,
+                expected: header.expected,
+                at: None,
+            })
+            .await
+            .map_err(|error| blamed_on_revision(error.into(), EXPECTED))?;
+        // What is too much to compare can be written all the same, so that is told beside the rest.
+        let (preview, preview_refused) = match self.directory.preview(&supposed).await? {
+            Ok(found) => {
+                let preview = convert::preview_sample_to_wire(&found, supposed.after());
+                (Some(preview), String::new())
+            }
+            Err(halted) => (None, halted.to_string()),
+        };
+        Ok(wire::ApplyChangesResponse {
+            revision: self.revision(&account, supposed.head()),
+            summary: lines_to_wire(&supposed.lines),
+            preview,
+            preview_refused,
+        })
+    }
+
     fn applied(&self, account: &Id, applied: &Applied) -> wire::ApplyChangesResponse {
         wire::ApplyChangesResponse {
-            revision: applied
-                .head
-                .map(|head| self.reading.revision(account, head))
-                .unwrap_or_default(),
-            summary: applied
-                .lines
-                .iter()
-                .map(|line| wire::ChangeLine {
-                    verb: line.verb.to_owned(),
-                    entity: Some(convert::entity_key_to_wire(&line.entity)),
-                    fields: line.fields.iter().map(ToString::to_string).collect(),
-                })
-                .collect(),
+            revision: self.revision(account, applied.head),
+            summary: lines_to_wire(&applied.lines),
+            preview: None,
+            preview_refused: String::new(),
         }
     }
+
+    fn revision(&self, account: &Id, head: Option<Head>) -> String {
+        head.map(|head| self.reading.revision(account, head))
+            .unwrap_or_default()
+    }
+}
+
+fn lines_to_wire(lines: &[ChangeLine]) -> Vec<wire::ChangeLine> {
+    lines
+        .iter()
+        .map(|line| wire::ChangeLine {
+            verb: line.verb.to_owned(),
+            entity: Some(convert::entity_key_to_wire(&line.entity)),
+            fields: line.fields.iter().map(ToString::to_string).collect(),
+        })
+        .collect()
 }
 
 /// What the first message of a write says beside its changes.
@@ -149,54 +191,6 @@ fn without_header(
             "the field belongs into the first message of the stream alone",
         )),
         None => Ok(message),
-    }
-}
-
-/// The changes of all messages so far. How they were cut into messages means nothing, so the
-/// digest doesn't see it.
-struct Collected {
-    changes: Vec<Change>,
-    digest: Sha256,
-    bytes: usize,
-}
-
-impl Collected {
-    fn new(header: &wire::ApplyChangesRequest) -> Self {
-        let mut digest = Sha256::new();
-        update(&mut digest, b"ApplyChanges");
-        update(&mut digest, header.account_id.as_bytes());
-        update(&mut digest, header.expected_revision.as_bytes());
-        Self {
-            changes: Vec::new(),
-            digest,
-            bytes: 0,
-        }
-    }
-
-    fn add(&mut self, message: wire::ApplyChangesRequest) -> Result<(), Failure> {
-        let changes = self.changes.len() + message.changes.len();
-        if changes > CHANGES_MAX {
-            return Err(Failure::field(
-                Reason::TooManyChanges,
-                "changes",
-                format_args!("a write has at most {CHANGES_MAX} changes: send several"),
-            ));
-        }
-        for change in message.changes {
-            let encoded = change.encode_to_vec();
-            self.bytes += encoded.len();
-            if self.bytes > WRITE_BYTES_MAX {
-                return Err(Failure::field(
-                    Reason::TooManyChanges,
-                    "changes",
-                    format_args!("a write has at most {WRITE_BYTES_MAX} bytes: send several"),
-                ));
-            }
-            update(&mut self.digest, &encoded);
-            let path = Path::root("changes").at(self.changes.len());
-            self.changes.push(convert::change_from_wire(change, path)?);
-        }
-        Ok(())
     }
 }
 
@@ -260,46 +254,6 @@ async fn next(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_digest_sees_the_changes_and_not_how_they_were_cut() {
-        let change = |id: &str| wire::Change {
-            change: Some(wire::change::Change::DeleteTeam(id.to_owned())),
-        };
-        let message = |changes: Vec<wire::Change>| wire::ApplyChangesRequest {
-            changes,
-            ..wire::ApplyChangesRequest::default()
-        };
-        let digest = |messages: Vec<wire::ApplyChangesRequest>| {
-            let mut write = Collected::new(&wire::ApplyChangesRequest::default());
-            for message in messages {
-                write.add(message).unwrap();
-            }
-            write.digest.finalize()
-        };
-        let whole = digest(vec![message(vec![change("a"), change("b")])]);
-        let cut = digest(vec![message(vec![change("a")]), message(vec![change("b")])]);
-        let other = digest(vec![message(vec![change("b"), change("a")])]);
-        assert_eq!(whole, cut);
-        assert_ne!(whole, other);
-    }
-
-    #[test]
-    fn a_write_has_at_most_its_bytes() {
-        let message = |id: &str| wire::ApplyChangesRequest {
-            changes: vec![wire::Change {
-                change: Some(wire::change::Change::DeleteTeam(id.to_owned())),
-            }],
-            ..wire::ApplyChangesRequest::default()
-        };
-        let mut write = Collected::new(&wire::ApplyChangesRequest::default());
-        write.bytes = WRITE_BYTES_MAX - 3;
-        write.add(message("a")).unwrap();
-        assert_eq!(write.bytes, WRITE_BYTES_MAX);
-        let failure = write.add(message("b")).unwrap_err();
-        assert_eq!(failure.reason, Reason::TooManyChanges);
-        assert_eq!(failure.field.as_deref(), Some("changes"));
-    }
 
     #[test]
     fn a_creation_is_blamed_by_its_own_fields() {

@@ -5,6 +5,7 @@ use std::error::Error;
 
 use super::{Failure, Reason};
 use crate::authz::change::{ChangeError, ChangeProblem};
+use crate::authz::difference::Halted;
 use crate::directory::DirectoryError;
 use crate::graph_cache::ReadError;
 use crate::revision::RevisionError;
@@ -65,6 +66,17 @@ impl From<DirectoryError> for Failure {
             DirectoryError::Contended => Self::new(Reason::WriteConflict, error.to_string()),
             DirectoryError::Store(error) => store_failure(&error),
         }
+    }
+}
+
+impl From<Halted> for Failure {
+    fn from(halted: Halted) -> Self {
+        let reason = match halted {
+            Halted::TooMuchWork { .. } | Halted::TooManyFindings { .. } => Reason::TooMuchWork,
+            // Whoever would be told has gone.
+            Halted::Stopped => Reason::Timeout,
+        };
+        Self::new(reason, halted.to_string())
     }
 }
 

@@ -77,7 +77,9 @@ fn a_dry_run_tells_and_writes_nothing() {
         [
             "acme: 2 entities would change",
             "  create user new",
-            "  update user no1: main_team"
+            "  update user no1: main_team",
+            "access:",
+            "  nobody gains or loses access"
         ]
     );
     assert!(dry.stderr.contains("nothing was written"), "{dry:?}");

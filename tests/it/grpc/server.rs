@@ -14,6 +14,7 @@ use ambit::grpc::wire;
 use ambit::grpc::wire::access_request_service_client::AccessRequestServiceClient;
 use ambit::grpc::wire::decision_service_client::DecisionServiceClient;
 use ambit::grpc::wire::directory_service_client::DirectoryServiceClient;
+use ambit::grpc::wire::partition_service_client::PartitionServiceClient;
 use ambit::shutdown::Shutdown;
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -121,6 +122,10 @@ impl TestServer {
 
     pub fn directory(&self) -> DirectoryServiceClient<Channel> {
         DirectoryServiceClient::new(self.channel.clone())
+    }
+
+    pub fn partitions(&self) -> PartitionServiceClient<Channel> {
+        PartitionServiceClient::new(self.channel.clone())
     }
 
     pub fn health(&self) -> HealthClient<Channel> {

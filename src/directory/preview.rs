@@ -1,0 +1,184 @@
+//! A look before the leap: what a list of changes would do, planned as a write is and never made.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::write::check;
+use super::{Directory, DirectoryError, plan};
+use crate::authz::change::{Change, ChangeLine};
+use crate::authz::difference::{Halted, Standpoint, Work};
+use crate::authz::graph::AccountGraph;
+use crate::authz::model::{Id, Timestamp};
+use crate::authz::preview::{self, Preview};
+use crate::authz::visibility::{self, Question};
+use crate::graph_cache::ReadGraph;
+use crate::revision::RevisionToken;
+use crate::store::Head;
+
+/// Changes that are looked at.
+#[derive(Debug, Clone)]
+pub struct PreviewChanges {
+    pub account: Id,
+    pub changes: Vec<Change>,
+    /// Refused with [`DirectoryError::ExpectedRevision`] where the account stands elsewhere.
+    pub expected: Option<RevisionToken>,
+    /// The moment that both states are compared at; `None`: now.
+    pub at: Option<Timestamp>,
+}
+
+/// An account as it stands, and as changes would make it.
+#[derive(Debug, Clone)]
+pub struct Supposed {
+    account: Id,
+    present: Option<Arc<ReadGraph>>,
+    after: Arc<AccountGraph>,
+    at: Timestamp,
+    /// What the changes do to entities, a line an entity.
+    pub lines: Vec<ChangeLine>,
+}
+
+/// What one user gains and loses by one action.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PreviewedAccess {
+    pub gained: Ids,
+    pub lost: Ids,
+}
+
+/// Ids in one piece of memory, in no order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ids {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Directory {
+    /// Plans changes on the account as it stands, with all that would refuse them, and holds what it
+    /// would become.
+    pub async fn suppose(&self, request: PreviewChanges) -> Result<Supposed, DirectoryError> {
+        let account = request.account;
+        let precondition = self.precondition(&account, request.expected.as_ref())?;
+        let present = self.present(&account).await?;
+        check(precondition, &account, present.as_deref())?;
+        let at = request.at.unwrap_or_else(|| self.clock.now());
+        let (set, after) = plan::plan(
+            self.store.as_ref(),
+            &self.graphs,
+            &account,
+            Arc::new(request.changes),
+            present.clone(),
+            Arc::new,
+        )
+        .await?;
+        Ok(Supposed {
+            account,
+            present,
+            after,
+            at,
+            lines: set.summary,
+        })
+    }
+
+    /// What the changes do to access.
+    pub async fn preview(
+        &self,
+        supposed: &Supposed,
+    ) -> Result<Result<Preview, Halted>, DirectoryError> {
+        let of = supposed.clone();
+        let found = self.graphs.compute_paced(&supposed.account, move |pace| {
+            let mut pause = || pace.pause();
+            let mut work = Work::new(preview::WORK_MAX, &mut pause);
+            let before = of.present.as_ref().map(|present| &present.graph);
+            preview::preview(before, &of.after, of.at, &mut work)
+        });
+        Ok(found.await?)
+    }
+
+    /// All that one user gains and loses by one action.
+    pub async fn previewed_access(
+        &self,
+        supposed: &Supposed,
+        question: Question,
+    ) -> Result<Result<PreviewedAccess, Halted>, DirectoryError> {
+        let of = supposed.clone();
+        let found = self.graphs.compute_paced(&supposed.account, move |pace| {
+            let mut pause = || pace.pause();
+            of.access(&question, &mut pause)
+        });
+        Ok(found.await?)
+    }
+}
+
+impl Supposed {
+    /// Where the account stands; `None`: there is none yet.
+    pub fn head(&self) -> Option<Head> {
+        self.present.as_ref().map(|present| present.head)
+    }
+
+    /// What the account would become.
+    pub fn after(&self) -> &AccountGraph {
+        &self.after
+    }
+
+    fn standpoints(&self) -> (Standpoint<'_>, Standpoint<'_>) {
+        let before = Standpoint {
+            graph: self.present.as_ref().map(|present| &present.graph),
+            at: self.at,
+        };
+        let after = Standpoint {
+            graph: Some(&self.after),
+            at: self.at,
+        };
+        (before, after)
+    }
+
+    fn access(
+        &self,
+        question: &Question,
+        pause: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<PreviewedAccess, Halted> {
+        let (before, after) = self.standpoints();
+        let mut access = PreviewedAccess::default();
+        let mut work = Work::new(preview::WORK_MAX, pause);
+        visibility::compare(before, after, question, &mut work, &mut |change| {
+            access.gained.extend(change.gained());
+            access.lost.extend(change.lost());
+            Ok(())
+        })?;
+        Ok(access)
+    }
+
+    /// Whether either state has the type and the action.
+    pub fn resolve(&self, question: &Question) -> Result<(), crate::authz::decision::UnknownName> {
+        let (before, after) = self.standpoints();
+        match question.resolve(after) {
+            Err(error) if before.graph.is_none() => Err(error),
+            Err(_) => question.resolve(before),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+impl Ids {
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> + Send {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let spans = starts.zip(&self.ends);
+        spans.map(|(start, end)| self.text.get(start..*end).unwrap_or_default())
+    }
+}
+
+impl<'a> Extend<&'a str> for Ids {
+    fn extend<T: IntoIterator<Item = &'a str>>(&mut self, ids: T) {
+        for id in ids {
+            self.text.push_str(id);
+            self.ends.push(self.text.len());
+        }
+    }
+}
