@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "ambit/v1/consistency.proto",
     "ambit/v1/model.proto",
     "ambit/v1/change.proto",
@@ -16,6 +16,7 @@ const FILES: [&str; 11] = [
     "ambit/v1/decision.proto",
     "ambit/v1/access_request.proto",
     "ambit/v1/preview.proto",
+    "ambit/v1/access_watch.proto",
     "ambit/v1/directory.proto",
     "ambit/v1/assignment.proto",
     "ambit/v1/form.proto",

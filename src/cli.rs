@@ -39,6 +39,7 @@ pub mod serve;
 pub mod settings;
 pub mod test;
 pub mod token;
+pub mod watch;
 pub mod who;
 
 use error::{CliError, Exit};
@@ -105,6 +106,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Say who would gain or lose what by an account document, before it is applied
     Preview(preview::Arguments),
+    /// Follow what a user may do an action on, as it changes
+    Watch(watch::Arguments),
     /// Ask for what is denied, and answer what others ask for
     Request(request::Arguments),
     /// List who changed an account, and what
@@ -185,6 +188,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Who(arguments) => block_on(who::run(arguments, output)),
         Command::Explain(arguments) => block_on(explain::run(arguments, output)),
         Command::Preview(arguments) => block_on(preview::run(arguments, output)),
+        Command::Watch(arguments) => block_on(watch::run(arguments, output)),
         Command::Request(arguments) => block_on(request::run(arguments, output)),
         Command::Audit(arguments) => block_on(audit::run(arguments, output)),
         Command::Token(arguments) => block_on(token::run(arguments, output)),

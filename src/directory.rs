@@ -11,6 +11,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::authz::change::{AccountPatch, Change, ChangeError, ChangeLine};
 use crate::authz::graph::{AccountGraph, GraphError};
 use crate::authz::model::{Id, Timestamp};
@@ -20,6 +22,7 @@ use crate::revision::{RevisionError, RevisionToken};
 use crate::store::audit::Author;
 use crate::store::{AccountSummary, Head, Snapshot, Store, StoreError};
 
+mod access_watch;
 mod plan;
 mod preview;
 mod watch;
@@ -28,11 +31,15 @@ mod write;
 use plan::PlanIntent;
 pub(crate) use write::{Planned, Planning, Precondition, WRITE_TRIES_MAX, WriteHeader, Written};
 
+pub use access_watch::{AccessWatch, AccessWatchError, Due, Moment, VisibilityChange};
 pub use preview::{Ids, PreviewChanges, PreviewedAccess, Supposed};
 pub use watch::{ChangeWatch, WatchEvent};
 
 /// Accounts whose heads are asked for in one query.
 const HEADS_AT_ONCE: usize = 1_000;
+
+/// Watches of access that tell at a time; the others wait for their turn.
+const WATCHES_TELLING_MAX: usize = 64;
 
 /// How long an idempotency key is remembered (`api.md`: 24 h).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -149,6 +156,8 @@ pub struct Directory {
     store: Arc<dyn Store>,
     graphs: GraphCache,
     clock: Arc<dyn Clock>,
+    /// Watches that tell at a time: each holds a thread, and its reader may be slow.
+    telling: Arc<Semaphore>,
 }
 
 impl Directory {
@@ -157,6 +166,7 @@ impl Directory {
             store,
             graphs,
             clock,
+            telling: Arc::new(Semaphore::new(WATCHES_TELLING_MAX)),
         }
     }
 

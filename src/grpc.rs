@@ -2,6 +2,7 @@
 
 pub mod access_request;
 pub mod admission;
+pub mod asker;
 pub mod authenticate;
 pub mod author;
 pub mod bounds;

@@ -351,6 +351,11 @@ impl<'g> AccessSet<'g> {
         })
     }
 
+    /// The next moment at which a grant that counts begins or ends, object grants aside.
+    pub(in crate::authz) fn next_boundary(&self) -> Option<Timestamp> {
+        self.boundary
+    }
+
     /// Levels of the live grants, object grants aside.
     pub(in crate::authz) fn live_levels(&self) -> impl Iterator<Item = Level> {
         self.grants.iter().map(|grant| grant.level)

@@ -3,11 +3,13 @@
 
 use roaring::RoaringBitmap;
 
-use super::decision::UnknownName;
+use super::access_set::AccessSet;
+use super::decision::{Target, UnknownName};
 use super::difference::{
     self, AccessFound, Alignment, Findings, Halted, Lock, Scope, Standpoint, ToolFound, Work,
 };
-use super::model::Id;
+use super::graph::{AccountGraph, CompiledUser};
+use super::model::{Id, Timestamp};
 
 /// What one user gains and loses.
 pub struct Change<'a> {
@@ -76,6 +78,98 @@ pub fn compare(
         question: Some((&question.resource_type, &question.action)),
     };
     difference::compare(before, after, scope, work, &mut Told(tell))
+}
+
+/// The next moment after this one at which some list of the question changes by itself, writes aside:
+/// not later than that, and perhaps sooner.
+///
+/// # Errors
+/// Where the work is more than it may be.
+pub fn next_turn(
+    graph: &AccountGraph,
+    question: &Question,
+    at: Timestamp,
+    work: &mut Work<'_>,
+) -> Result<Option<Timestamp>, Halted> {
+    let (resource_type, action) = (question.resource_type.as_str(), question.action.as_str());
+    let Ok((type_ix, action)) = graph.catalog().resolve(resource_type, action) else {
+        return Ok(None);
+    };
+    let mut next: Option<Timestamp> = None;
+    let mut lower = |moment: Option<Timestamp>| {
+        let ahead = moment.filter(|moment| *moment > at);
+        next = next.into_iter().chain(ahead).min();
+    };
+    for user in users_of(graph, question) {
+        work.spend(1)?;
+        let set = AccessSet::resolved(graph, Some(user), type_ix, action, at);
+        lower(set.and_then(|set| set.next_boundary()));
+        for (_, grant) in user.object_grants_of(type_ix) {
+            lower(grant.not_before);
+            lower(grant.expires_at);
+        }
+        lower(user.next_leave(at));
+    }
+    if graph.directory.has_timed_teams {
+        // Whoever leaves a team takes from it what they own.
+        for user in graph.users() {
+            work.spend(1)?;
+            let user = graph.compiled_user(user.id.as_str());
+            lower(user.and_then(|user| user.next_leave(at)));
+        }
+    }
+    if let Some(index) = graph.index(type_ix) {
+        work.spend(index.postings.timed.len())?;
+        for row in &*index.postings.timed {
+            let assignments = index.row(row).facts().assignments;
+            assignments.iter().for_each(|fact| lower(fact.expires_at));
+        }
+    }
+    Ok(next)
+}
+
+/// States for each user whether some resources are visible: for callers who hold the lists of an
+/// earlier state that differs in nothing but these.
+///
+/// # Errors
+/// Where the work is more than it may be.
+pub fn restate(
+    graph: &AccountGraph,
+    question: &Question,
+    at: Timestamp,
+    ids: &[Id],
+    work: &mut Work<'_>,
+    tell: &mut dyn FnMut(&Id, &Id, bool) -> Result<(), Halted>,
+) -> Result<(), Halted> {
+    let (resource_type, action) = (question.resource_type.as_str(), question.action.as_str());
+    let Ok((type_ix, action)) = graph.catalog().resolve(resource_type, action) else {
+        return Ok(());
+    };
+    let index = graph.index(type_ix);
+    for user in users_of(graph, question) {
+        let Some(set) = AccessSet::resolved(graph, Some(user), type_ix, action, at) else {
+            continue;
+        };
+        for id in ids {
+            work.spend(1)?;
+            let is_stored = index.is_some_and(|index| index.find(id.as_str()).is_some());
+            let is_visible = is_stored && set.decide(Target::Resource(id.as_str())).is_allow();
+            tell(&user.user.id, id, is_visible)?;
+        }
+    }
+    Ok(())
+}
+
+fn users_of<'g>(
+    graph: &'g AccountGraph,
+    question: &Question,
+) -> impl Iterator<Item = &'g CompiledUser> {
+    let one = question.user.as_ref();
+    let one = one.and_then(|user| graph.compiled_user(user.as_str()));
+    let all = question.user.is_none().then(|| graph.users());
+    let all = all.into_iter().flatten();
+    one.into_iter()
+        .chain(all.filter_map(|user| graph.compiled_user(user.id.as_str())))
 }
 
 struct Told<'t>(&'t mut dyn FnMut(&Change<'_>) -> Result<(), Halted>);

@@ -141,6 +141,13 @@ impl Computing {
 }
 
 impl Pace {
+    /// Does something that may wait for others, such as a reader, without holding a turn.
+    pub fn aside<T>(&mut self, waiting: impl FnOnce() -> T) -> ControlFlow<(), T> {
+        self.turn = None;
+        let done = waiting();
+        self.pause().map_continue(|()| done)
+    }
+
     /// Lets others go first. Called where the computation holds a thread of its own.
     pub fn pause(&mut self) -> ControlFlow<()> {
         self.turn = None;

@@ -1,7 +1,6 @@
 //! `DecisionService`: questions in, answers out. All of them ask the one access set of the core, at
 //! one snapshot a call.
 
-mod asker;
 mod lists;
 mod many;
 mod pending;
@@ -10,9 +9,9 @@ mod single;
 
 use tonic::{Request, Response, Status, Streaming};
 
-use self::asker::Asker;
 pub use self::lists::PAGE_IDS_MAX;
 pub use self::many::BATCH_ITEMS_MAX;
+use super::asker::Asker;
 use super::chunks::Chunks;
 use super::convert::Path;
 use super::reading::Reading;

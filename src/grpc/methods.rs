@@ -77,6 +77,7 @@ pub const METHODS: &[(&str, &str, Needs)] = &[
     // Questions about what would be, of data that a caller with this role may read as it is.
     ("ambit.v1.PartitionService", "PreviewChanges", Needs::Role(Role::Check)),
     ("ambit.v1.PartitionService", "ListPreviewedAccess", Needs::Role(Role::Check)),
+    ("ambit.v1.PartitionService", "WatchAccess", Needs::Role(Role::Check)),
 ];
 
 /// What the method at a path of HTTP/2 needs; `None`: it is not in the table.

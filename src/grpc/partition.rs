@@ -3,10 +3,12 @@
 use tonic::{Request, Response, Status, Streaming};
 
 use super::admission::Admission;
+use super::asker::Asker;
 use super::author::author;
 use super::chunks::Chunks;
 use super::reading::Reading;
 use super::wire;
+use crate::decision_log::DecisionLog;
 use crate::directory::Directory;
 use crate::partitions::Partitions;
 use crate::shutdown::Shutdown;
@@ -14,12 +16,14 @@ use crate::shutdown::Shutdown;
 mod assign;
 mod forms;
 mod preview;
+mod watch;
 
 #[derive(Clone)]
 pub struct PartitionHandlers {
     partitions: Partitions,
     directory: Directory,
     reading: Reading,
+    log: DecisionLog,
     shutdown: Shutdown,
 }
 
@@ -28,12 +32,14 @@ impl PartitionHandlers {
         partitions: Partitions,
         directory: Directory,
         reading: Reading,
+        log: DecisionLog,
         shutdown: Shutdown,
     ) -> Self {
         Self {
             partitions,
             directory,
             reading,
+            log,
             shutdown,
         }
     }
@@ -167,5 +173,15 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         Ok(Response::new(
             self.list_previewed_access(&admission, messages).await?,
         ))
+    }
+
+    type WatchAccessStream = Chunks<wire::WatchAccessResponse>;
+
+    async fn watch_access(
+        &self,
+        request: Request<wire::WatchAccessRequest>,
+    ) -> Result<Response<Self::WatchAccessStream>, Status> {
+        let (asker, request) = Asker::of(request)?;
+        Ok(Response::new(self.watch_access(asker, request).await?))
     }
 }

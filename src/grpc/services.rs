@@ -50,7 +50,7 @@ pub const BULK_METHODS: [&str; 9] = [
 ];
 
 /// The methods whose answers are streams.
-pub const STREAM_METHODS: [&str; 14] = [
+pub const STREAM_METHODS: [&str; 15] = [
     "ListAccessible",
     "FilterAccessibleStream",
     "ListUsersWithAccess",
@@ -64,6 +64,7 @@ pub const STREAM_METHODS: [&str; 14] = [
     "UndoImport",
     "PreviewChanges",
     "ListPreviewedAccess",
+    "WatchAccess",
     "ServerReflectionInfo",
 ];
 
@@ -112,6 +113,7 @@ pub fn routes(backend: &Backend) -> Routes {
         backend.partitions.clone(),
         backend.directory.clone(),
         reading,
+        backend.decision_log.clone(),
         backend.shutdown.clone(),
     ))
     .max_encoding_message_size(ANSWER_BYTES_MAX);

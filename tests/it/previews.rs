@@ -2,6 +2,7 @@
 //! what must come out. That it is exact is shown on random accounts (`properties/differences.rs`).
 
 mod program;
+mod watching;
 mod wire;
 
 use std::ops::ControlFlow;

@@ -18,6 +18,7 @@ mod crowd;
 mod differences;
 mod storable;
 mod theorems;
+mod watched;
 mod widths;
 mod wire;
 pub mod worlds;

@@ -1,12 +1,12 @@
 //! Questions for all that there is: which resources, which users, which actions.
 
-use super::asker::Asker;
 use super::question::Question;
 use super::{DecisionHandlers, REQUEST, number};
 use crate::authz::access_set::{Narrowing, actions_allowed, users_with_access};
 use crate::authz::decision::Effect;
 use crate::authz::model::{ID_BYTES_MAX, Timestamp};
 use crate::decision_log::{Listed, Subject, What};
+use crate::grpc::asker::Asker;
 use crate::grpc::chunks::{CHUNK_BYTES, Chunks};
 use crate::grpc::convert::{self, Asked};
 use crate::grpc::packed::PackedIds;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tonic::{Status, Streaming};
 
-use super::asker::Asker;
 use super::pending::pending_request;
 use super::question::Question;
 use super::{DecisionHandlers, REQUEST, number};
@@ -14,6 +13,7 @@ use crate::authz::model::{Id, Timestamp};
 use crate::decision_log::{Decided, Listed, Subject, What};
 use crate::graph_cache::ReadGraph;
 use crate::grpc::admission::AdmittedAccount;
+use crate::grpc::asker::Asker;
 use crate::grpc::chunks::ChunkSender;
 use crate::grpc::convert::{self, Asked, Path};
 use crate::grpc::status::{Failure, Reason, with_reason};

@@ -1,6 +1,5 @@
 //! Questions about one resource: `Check` and `Explain`.
 
-use super::asker::Asker;
 use super::pending::pending_request;
 use super::{DecisionHandlers, REQUEST};
 use crate::authz::access_set::check;
@@ -8,6 +7,7 @@ use crate::authz::decision::Decision;
 use crate::authz::explain::explain;
 use crate::decision_log::{Decided, Draw, Subject, What};
 use crate::grpc::admission::AdmittedAccount;
+use crate::grpc::asker::Asker;
 use crate::grpc::convert::{self, Asked};
 use crate::grpc::status::Failure;
 use crate::grpc::wire;

@@ -20,7 +20,7 @@ fn s2_8_moving_a_team_is_looked_at_before_it_is_done() {
     assert_eq!(
         told.lines(),
         [
-            "acme: 1 change, not made",
+            "acme: 2 changes, not made",
             "  contact.view: 1 user gains 2, 1 user loses 2",
             "  email.view: 1 user gains 1, 1 user loses 1",
             "  - eu1 contact.view 2: c1, c2",

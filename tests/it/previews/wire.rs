@@ -168,7 +168,7 @@ async fn a_header_is_checked_field_by_field() {
         (
             vec![wire::PreviewChangesRequest {
                 account_id: "other".to_owned(),
-                ..header(moved())
+                ..header(vec![put_contact("c9")])
             }],
             Reason::AccountNotFound,
             "account_id",

@@ -2,22 +2,22 @@
 
 use tonic::{Extensions, Request};
 
+use super::admission::{Admission, AdmittedAccount};
+use super::status::Failure;
 use crate::authz::decision::Decision;
 use crate::authz::model::Id;
 use crate::decision_log::{Record, Subject, What};
-use crate::grpc::admission::{Admission, AdmittedAccount};
-use crate::grpc::status::Failure;
 use crate::telemetry::trace_context::TraceId;
 
 /// A call without its message.
-pub(super) struct Asker {
+pub struct Asker {
     admission: Admission,
     extensions: Extensions,
 }
 
 impl Asker {
     /// Fails where the layer in front has let nobody in.
-    pub(super) fn of<T>(request: Request<T>) -> Result<(Self, T), Failure> {
+    pub fn of<T>(request: Request<T>) -> Result<(Self, T), Failure> {
         let (_, extensions, message) = request.into_parts();
         let admission = Admission::of(&extensions)?;
         let asker = Self {
@@ -29,7 +29,7 @@ impl Asker {
 
     /// Says on the span of the call what was decided, where the call is traced. Whom it was about is
     /// for the decision log, which can mask it.
-    pub(super) fn trace(&self, subject: &Subject<'_>, decision: &Decision) {
+    pub fn trace(&self, subject: &Subject<'_>, decision: &Decision) {
         if self.extensions.get::<TraceId>().is_none() {
             return;
         }
@@ -41,12 +41,12 @@ impl Asker {
     }
 
     /// The account that the message names in its `account_id`.
-    pub(super) fn account(&self, account_id: &str) -> Result<AdmittedAccount, Failure> {
+    pub fn account(&self, account_id: &str) -> Result<AdmittedAccount, Failure> {
         self.admission.account(account_id)
     }
 
     /// A record of the decision log about what was asked and answered.
-    pub(super) fn record<'a>(
+    pub fn record<'a>(
         &'a self,
         method: &'static str,
         account: &'a Id,
