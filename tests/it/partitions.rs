@@ -5,6 +5,7 @@ mod authority;
 mod bulks;
 mod forms;
 mod imported;
+mod killed;
 mod program;
 mod undone;
 mod wire;

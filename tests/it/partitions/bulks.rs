@@ -220,7 +220,7 @@ async fn what_a_request_names_must_be_there() {
 }
 
 /// So many contacts that a bulk over them has several parts.
-async fn many(scene: &Scene, count: usize) {
+pub async fn many(scene: &Scene, count: usize) {
     for from in (0..count).step_by(10_000) {
         let until = (from + 10_000).min(count);
         let puts = (from..until).map(|number| put(&format!("m{number:06}"), &[], None));
