@@ -77,6 +77,10 @@ async fn case_35_a_foreign_account_is_like_one_that_is_not_there_and_is_not_aske
     let calls = StoreCalls::default();
     let subscriber = tracing_subscriber::registry().with(calls.clone());
     let _counting = tracing::subscriber::set_default(subscriber);
+    // A subscriber that is alone in the process is asked whether it wants a span by the thread that
+    // comes to it first, which may be one without any, and then the answer holds for all threads.
+    // Where there are two, both are asked.
+    let _other = tracing::dispatcher::Dispatch::new(tracing_subscriber::registry());
     let mine = make(&[Role::Admin], &[MINE]);
     let all = make(&[Role::Admin], &[]);
     let scene = Scene::with(&[&mine, &all]).await;
