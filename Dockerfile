@@ -14,6 +14,7 @@ RUN mkdir -p src benches \
     && echo 'fn main() {}' >build.rs \
     && echo 'fn main() {}' >src/main.rs \
     && echo 'fn main() {}' >benches/decisions.rs \
+    && echo 'fn main() {}' >benches/previews.rs \
     && touch src/lib.rs \
     && cargo build --release --locked --bin ambit
 COPY . .
