@@ -251,7 +251,9 @@ async fn case_28_work_for_who_has_left_stops() {
     assert!(after <= IDLE, "{after} hundredths of a second for nobody");
     let (first, last) = (memory[0], server.memory());
     println!("memory after the first round {first}, at the end {last}");
-    assert!(last <= first + first / 10 + (16 << 20), "{first} {last}");
+    // The allocator keeps tens of megabytes for a while, now more and now less; a kilobyte of each of
+    // the lists of the long form would be a hundred.
+    assert!(last <= first + first / 10 + (64 << 20), "{first} {last}");
     // The control: lists that are read do cost something.
     let before = server.ticks();
     for whole in lists(&server, 100).await {
