@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "ambit/v1/consistency.proto",
     "ambit/v1/model.proto",
     "ambit/v1/change.proto",
@@ -20,6 +20,7 @@ const FILES: [&str; 13] = [
     "ambit/v1/directory.proto",
     "ambit/v1/assignment.proto",
     "ambit/v1/form.proto",
+    "ambit/v1/segment.proto",
     "ambit/v1/partition.proto",
 ];
 

@@ -27,7 +27,7 @@ use crate::grpc::server::Backend;
 use crate::http::LanguageError;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notifications::{Notifications, NotificationsError, Surroundings};
-use crate::randomness::SystemRandomness;
+use crate::randomness::{RandomnessError, SystemRandomness};
 use crate::shutdown::Shutdown;
 pub use crate::store::postgres::Examination as PostgresExamination;
 use crate::store::postgres::{Migrated, OpenError, PostgresStore};
@@ -41,8 +41,8 @@ use background::Background;
 use opening::{Opened, in_directory, open_directory, open_until_ended};
 use parts::{
     authentication_of, console_of, console_url, decision_log_of, feed_of, graphs_of, linking,
-    measured, observe_of, partitions_of, pushed_of, requests_of, retention_of, serve_http, tell,
-    tls_of, transport_of,
+    measured, observe_of, partitions_of, pushed_of, requests_of, retention_of, segments_of,
+    serve_http, tell, tls_of, transport_of,
 };
 use ports::{Reserved, raise_descriptor_limit};
 use task::Task;
@@ -81,6 +81,8 @@ pub enum AppError {
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     DecisionLog(#[from] DecisionLogError),
+    #[error(transparent)]
+    Randomness(#[from] RandomnessError),
     #[error("no thread can be started for the feed: {0}")]
     Thread(#[source] std::io::Error),
     #[error("the {part} ended by itself: {problem}")]
@@ -95,8 +97,8 @@ pub struct App {
     store: Arc<dyn Store>,
     shutdown: Shutdown,
     shutdown_grace: Duration,
-    /// Ends the feed, the retention, the keeper, the notifications and the HTTP port: after the calls, which need the
-    /// first and are told by the last.
+    /// Ends the feed, the retention, the keeper, the notifications, the segments and the HTTP port:
+    /// after the calls, which need the first and are told by the last.
     last: CancellationToken,
     grpc: Task,
     http: Task,
@@ -104,6 +106,7 @@ pub struct App {
     retention: Task,
     keeper: Task,
     notifications: Task,
+    segments: Task,
     callers: Task,
     /// Where there are files of TLS to follow.
     tls: Option<Task>,
@@ -119,6 +122,10 @@ impl App {
     ///
     /// A database server that can't be reached is waited for, alive and not ready: what starts
     /// first is nobody's business. One that refuses is an error at once.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "each part of the server is a line or two"
+    )]
     pub async fn start(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -145,6 +152,7 @@ impl App {
         let requests = requests_of(&directory, &store, &outbox, &clock, linking);
         let kept = (Arc::clone(&opened.batches), opened.forms);
         let partitions = partitions_of(&directory, &store, kept, &clock);
+        let (segments, reconciler) = segments_of(&directory, &store, opened.segment_jobs, &clock)?;
         let decision_log = decision_log_of(config, &clock, &metrics)?;
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
@@ -169,6 +177,7 @@ impl App {
             directory: directory.clone(),
             requests,
             partitions,
+            segments,
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             shutdown: shutdown.clone(),
@@ -192,6 +201,7 @@ impl App {
             retention: background.spawn("retention", retention.run(last.clone())),
             keeper: background.spawn("keeper", keeper.run(last.clone())),
             notifications: background.spawn("notifications", notifications.run(last.clone())),
+            segments: background.spawn("segments", reconciler.run(last.clone())),
             callers: background.spawn("callers", authentication.follow(last.clone())),
             tls: tls
                 .map(|tls| background.spawn("TLS", tls.follow(metrics.transport(), last.clone()))),
@@ -228,6 +238,7 @@ impl App {
             error = self.retention.died() => Some(error),
             error = self.keeper.died() => Some(error),
             error = self.notifications.died() => Some(error),
+            error = self.segments.died() => Some(error),
             error = self.callers.died() => Some(error),
             error = self.upkeep.died() => Some(error),
             error = self.grpc.died() => Some(error),
@@ -252,6 +263,7 @@ impl App {
             self.retention.ended().await;
             self.keeper.ended().await;
             self.notifications.ended().await;
+            self.segments.ended().await;
             self.callers.ended().await;
             if let Some(tls) = &mut self.tls {
                 tls.ended().await;

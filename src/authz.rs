@@ -13,5 +13,6 @@ pub mod explain;
 pub mod graph;
 pub mod model;
 pub mod preview;
+pub mod segment;
 pub mod visibility;
 pub mod yaml;

@@ -35,6 +35,7 @@ pub mod preview;
 pub mod question;
 pub mod ready;
 mod request;
+mod segment;
 pub mod serve;
 pub mod settings;
 pub mod test;
@@ -110,6 +111,8 @@ enum Command {
     Watch(watch::Arguments),
     /// Ask for what is denied, and answer what others ask for
     Request(request::Arguments),
+    /// Read, try and run the rules that assign records by their attributes
+    Segment(segment::Arguments),
     /// List who changed an account, and what
     Audit(audit::Arguments),
     /// Make, list and revoke the tokens that callers present
@@ -190,6 +193,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Preview(arguments) => block_on(preview::run(arguments, output)),
         Command::Watch(arguments) => block_on(watch::run(arguments, output)),
         Command::Request(arguments) => block_on(request::run(arguments, output)),
+        Command::Segment(arguments) => block_on(segment::run(arguments, output)),
         Command::Audit(arguments) => block_on(audit::run(arguments, output)),
         Command::Token(arguments) => block_on(token::run(arguments, output)),
         Command::Migrate(arguments) => block_on(migrate::run(&arguments, output)),

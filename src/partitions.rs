@@ -16,6 +16,7 @@ use crate::store::forms::FormStore;
 pub mod bulk;
 mod form;
 mod part;
+pub mod segments;
 
 pub use bulk::{Bulk, BulkError, BulkRequest, Selection, Told, Work};
 pub use form::{FormError, FormSettings, Submission, Submitted, WithheldTarget};

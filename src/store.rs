@@ -56,6 +56,7 @@ pub mod outbox;
 pub mod postgres;
 mod request_rows;
 mod rows;
+pub mod segment_jobs;
 mod snapshots;
 pub mod sqlite;
 mod steps;

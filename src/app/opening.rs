@@ -13,6 +13,7 @@ use crate::store::batches::BatchStore;
 use crate::store::forms::FormStore;
 use crate::store::outbox::Outbox;
 use crate::store::postgres::{OpenOptions, PostgresStore};
+use crate::store::segment_jobs::SegmentJobs;
 use crate::store::sqlite::SqliteStore;
 use crate::store::tokens::TokenStore;
 use crate::store::{Store, StoreError};
@@ -30,17 +31,20 @@ pub(super) struct Opened {
     pub(super) tokens: Arc<dyn TokenStore>,
     pub(super) batches: Arc<dyn BatchStore>,
     pub(super) forms: Arc<dyn FormStore>,
+    pub(super) segment_jobs: Arc<dyn SegmentJobs>,
 }
 
 impl Opened {
-    pub(super) fn of<S: Store + Outbox + TokenStore + BatchStore + FormStore>(
-        database: Arc<S>,
-    ) -> Self {
+    pub(super) fn of<S>(database: Arc<S>) -> Self
+    where
+        S: Store + Outbox + TokenStore + BatchStore + FormStore + SegmentJobs,
+    {
         Self {
             outbox: Arc::clone(&database) as Arc<dyn Outbox>,
             tokens: Arc::clone(&database) as Arc<dyn TokenStore>,
             batches: Arc::clone(&database) as Arc<dyn BatchStore>,
             forms: Arc::clone(&database) as Arc<dyn FormStore>,
+            segment_jobs: Arc::clone(&database) as Arc<dyn SegmentJobs>,
             store: database,
         }
     }

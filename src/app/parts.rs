@@ -22,13 +22,16 @@ use crate::http::{self, Console, LanguageError, Telling};
 use crate::measured_store::Measured;
 use crate::metrics::{Metrics, Pushed};
 use crate::partitions::Partitions;
-use crate::randomness::SystemRandomness;
+use crate::partitions::segments::Segments;
+use crate::partitions::segments::reconciler::Reconciler;
+use crate::randomness::{RandomnessError, SystemRandomness};
 use crate::retention::Retention;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::store::batches::BatchStore;
 use crate::store::forms::FormStore;
 use crate::store::outbox::Outbox;
+use crate::store::segment_jobs::SegmentJobs;
 use crate::store::tokens::TokenStore;
 use crate::telemetry::{MetricsExport, Sampling, TelemetryError};
 use crate::tls::{Tls, TlsError};
@@ -116,6 +119,23 @@ pub(super) fn partitions_of(
         Arc::clone(clock),
         Arc::new(SystemRandomness),
     )
+}
+
+/// With what brings them to the records.
+pub(super) fn segments_of(
+    directory: &Directory,
+    store: &Arc<dyn Store>,
+    jobs: Arc<dyn SegmentJobs>,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Segments, Reconciler), RandomnessError> {
+    let segments = Segments::new(
+        directory.clone(),
+        Arc::clone(store),
+        jobs,
+        Arc::clone(clock),
+    );
+    let reconciler = Reconciler::new(segments.clone(), &SystemRandomness)?;
+    Ok((segments, reconciler))
 }
 
 pub(super) fn console_of(

@@ -11,6 +11,8 @@
 //!   the change that made the reference.
 //! - **The account first.** Catalog and plan are those that stand after the whole list. A wall may
 //!   also be raised under a plan that the list names before it and replaces later (C12).
+//! - **Segments last.** What the rules of segments say of a record goes by the attributes that it
+//!   has after the list, and by the rules that stand after it (P6).
 //! - **Twice is once.** Deleting what isn't there is no error, and an entity that comes out as it
 //!   was is left out: no revision is spent on it.
 //!
@@ -201,6 +203,7 @@ pub struct SegmentPatch {
     pub when: Option<String>,
     pub assign_to: Option<BTreeSet<Principal>>,
     pub enabled: Option<bool>,
+    pub may_partition: Option<bool>,
 }
 
 /// What a list of changes comes to.
@@ -286,6 +289,7 @@ pub fn plan(
         planner.make(change)?;
     }
     planner.assign_by_default()?;
+    planner.run_segments();
     planner.verify()?;
     Ok(planner.outcome())
 }

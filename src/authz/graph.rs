@@ -7,7 +7,7 @@
 //! What is stored although the rules forbid it (a team cycle planted by SQL, a grant of an action
 //! that the catalog lost) gives nobody access and is reported by [`AccountGraph::anomalies`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::access_request::{AccessRequest, RequestTarget};
@@ -16,6 +16,7 @@ use super::model::{
     AccessGroup, Account, Entity, EntityChange, EntityKey, Id, PermissionSet, PrincipalKind,
     Provenance, Resource, ResourceKey, ResourceRows, Segment, Team, User,
 };
+use super::segment::Rule;
 
 mod cow;
 mod directory;
@@ -353,11 +354,21 @@ impl AccountGraph {
     }
 
     pub fn segment(&self, id: &str) -> Option<&Segment> {
-        self.directory.entities.segments.get(id).map(AsRef::as_ref)
+        self.rule(id).map(|rule| rule.segment())
     }
 
     pub fn segments(&self) -> Box<dyn Iterator<Item = &Segment> + Send + '_> {
-        Box::new(self.directory.entities.segments.values().map(AsRef::as_ref))
+        Box::new(self.rules().map(|rule| rule.segment()))
+    }
+
+    /// A segment with its expression parsed.
+    pub fn rule(&self, id: &str) -> Option<&Arc<Rule>> {
+        self.directory.entities.segments.get(id)
+    }
+
+    /// All segments so, in id byte order.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> + Clone + Send {
+        self.directory.entities.segments.values()
     }
 
     /// The pending request of a user for just this. A lookup in memory, which costs nothing where
@@ -475,6 +486,39 @@ impl AccountGraph {
             keys.extend(rows.filter_map(|row| row::key_of(&index.resource_type, row.id())));
         }
         keys
+    }
+
+    /// The segments that some assignment was made by, whether they are there or not. Reads every
+    /// partitioned row.
+    pub fn segments_with_rows(&self) -> BTreeSet<Id> {
+        let mut numbers = BTreeSet::new();
+        for index in &self.indexes {
+            for ordinal in index.postings.partitioned.iter() {
+                let facts = index.row(ordinal).facts();
+                numbers.extend(facts.assignments.iter().filter_map(AssignmentFact::made_by));
+            }
+        }
+        let made = numbers
+            .into_iter()
+            .filter_map(|number| self.names.provenance_of(number));
+        made.filter_map(|provenance| match provenance {
+            Provenance::Segment(id) => Some(id.clone()),
+            Provenance::Manual
+            | Provenance::Import(_)
+            | Provenance::Form(_)
+            | Provenance::Default
+            | Provenance::Request(_) => None,
+        })
+        .collect()
+    }
+
+    /// S2.4: whether the plan lets resources of a type be partitioned.
+    pub fn may_be_partitioned(&self, resource_type: &Id) -> bool {
+        let type_ix = self.catalog().type_ix(resource_type.as_str());
+        type_ix
+            .and_then(|ix| self.plan().partitionable.get(usize::from(ix.0)))
+            .copied()
+            .unwrap_or(false)
     }
 
     fn referring(&self, kind: PrincipalKind, id: &str) -> Vec<ResourceKey> {

@@ -556,10 +556,13 @@ pub type Attributes = serde_json::Map<String, serde_json::Value>;
 pub struct Segment {
     pub id: Id,
     pub resource_type: Id,
-    /// A CEL expression over `resource.<attribute>` (P5); stored, not run yet.
+    //// A CEL expression over `resource.<attribute>` (P5).
     pub when: String,
     pub assign_to: BTreeSet<Principal>,
     pub enabled: bool,
+    /// Whether it may assign records that nobody is assigned to yet, and so close them for everyone
+    /// else: as whoever set it up might (P1).
+    pub may_partition: bool,
 }
 
 /// One entity of an account, whole. Loading, exporting, the change feed and writes all speak in

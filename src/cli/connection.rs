@@ -195,13 +195,13 @@ impl ServerArgs {
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    pub async fn partitions(&self) -> Result<PartitionServiceClient<Link>, CliError> {
-        let client = PartitionServiceClient::new(self.link().await?);
+    pub async fn directory(&self) -> Result<DirectoryServiceClient<Link>, CliError> {
+        let client = DirectoryServiceClient::new(self.link().await?);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    pub async fn directory(&self) -> Result<DirectoryServiceClient<Link>, CliError> {
-        let client = DirectoryServiceClient::new(self.link().await?);
+    pub async fn partitions(&self) -> Result<PartitionServiceClient<Link>, CliError> {
+        let client = PartitionServiceClient::new(self.link().await?);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 }

@@ -9,6 +9,7 @@ pub enum Exit {
     /// `check`: allow. Every other command: done.
     Success,
     /// `check`: deny. `test`: a case failed. `doctor`: something needs mending. `ready`: not ready.
+    /// `segment test`: no match. `segment recalculate`: the rule can't be run.
     No,
     /// Wrong use, or an input that is not valid.
     Usage,

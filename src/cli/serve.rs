@@ -138,6 +138,7 @@ fn start_error(error: AppError) -> CliError {
         | AppError::Telemetry(_)
         | AppError::Language(_)
         | AppError::Thread(_)
+        | AppError::Randomness(_)
         | AppError::Died { .. } => CliError::refused(error),
     }
 }

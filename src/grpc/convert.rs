@@ -21,6 +21,7 @@ mod changes_of_entity;
 mod entity;
 mod import;
 mod preview;
+mod segment;
 
 pub use access_request::{
     access_request_to_wire, notification_state_from_wire, notification_to_wire,
@@ -45,6 +46,7 @@ pub use preview::{
     access_difference_to_wire, access_summary_to_wire, orphan_to_wire, preview_sample_to_wire,
     tool_difference_to_wire, user_of_type_to_wire,
 };
+pub use segment::{segment_from_wire, segment_job_to_wire, trial_to_wire};
 
 /// The path of a field on the wire, such as `changes[3].put_user.main_team`; built on the stack and
 /// written out only where a complaint needs it.

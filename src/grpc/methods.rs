@@ -78,6 +78,9 @@ pub const METHODS: &[(&str, &str, Needs)] = &[
     ("ambit.v1.PartitionService", "PreviewChanges", Needs::Role(Role::Check)),
     ("ambit.v1.PartitionService", "ListPreviewedAccess", Needs::Role(Role::Check)),
     ("ambit.v1.PartitionService", "WatchAccess", Needs::Role(Role::Check)),
+    ("ambit.v1.PartitionService", "ListSegmentJobs", Needs::Role(Role::Check)),
+    ("ambit.v1.PartitionService", "GetSegmentJob", Needs::Role(Role::Check)),
+    ("ambit.v1.PartitionService", "RecalculateSegment", Needs::Role(Role::Write)),
 ];
 
 /// What the method at a path of HTTP/2 needs; `None`: it is not in the table.

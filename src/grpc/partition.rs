@@ -11,17 +11,20 @@ use super::wire;
 use crate::decision_log::DecisionLog;
 use crate::directory::Directory;
 use crate::partitions::Partitions;
+use crate::partitions::segments::Segments;
 use crate::shutdown::Shutdown;
 
 mod assign;
 mod forms;
 mod preview;
+mod segments;
 mod watch;
 
 #[derive(Clone)]
 pub struct PartitionHandlers {
     partitions: Partitions,
     directory: Directory,
+    segments: Segments,
     reading: Reading,
     log: DecisionLog,
     shutdown: Shutdown,
@@ -31,6 +34,7 @@ impl PartitionHandlers {
     pub fn new(
         partitions: Partitions,
         directory: Directory,
+        segments: Segments,
         reading: Reading,
         log: DecisionLog,
         shutdown: Shutdown,
@@ -38,6 +42,7 @@ impl PartitionHandlers {
         Self {
             partitions,
             directory,
+            segments,
             reading,
             log,
             shutdown,
@@ -183,5 +188,37 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
     ) -> Result<Response<Self::WatchAccessStream>, Status> {
         let (asker, request) = Asker::of(request)?;
         Ok(Response::new(self.watch_access(asker, request).await?))
+    }
+
+    async fn list_segment_jobs(
+        &self,
+        request: Request<wire::ListSegmentJobsRequest>,
+    ) -> Result<Response<wire::ListSegmentJobsResponse>, Status> {
+        let admission = Admission::of(request.extensions())?;
+        Ok(Response::new(
+            self.list_segment_jobs(&admission, request.get_ref())
+                .await?,
+        ))
+    }
+
+    async fn get_segment_job(
+        &self,
+        request: Request<wire::GetSegmentJobRequest>,
+    ) -> Result<Response<wire::GetSegmentJobResponse>, Status> {
+        let admission = Admission::of(request.extensions())?;
+        Ok(Response::new(
+            self.get_segment_job(&admission, request.get_ref()).await?,
+        ))
+    }
+
+    async fn recalculate_segment(
+        &self,
+        request: Request<wire::RecalculateSegmentRequest>,
+    ) -> Result<Response<wire::RecalculateSegmentResponse>, Status> {
+        let admission = Admission::of(request.extensions())?;
+        Ok(Response::new(
+            self.recalculate_segment(&admission, request.get_ref())
+                .await?,
+        ))
     }
 }

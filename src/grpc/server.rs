@@ -27,6 +27,7 @@ use crate::directory::Directory;
 use crate::listening;
 use crate::metrics::{DecisionMetrics, TransportMetrics};
 use crate::partitions::Partitions;
+use crate::partitions::segments::Segments;
 use crate::randomness::{Randomness, SystemRandomness};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -48,6 +49,7 @@ pub struct Backend {
     pub directory: Directory,
     pub requests: AccessRequests,
     pub partitions: Partitions,
+    pub segments: Segments,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub shutdown: Shutdown,

@@ -37,7 +37,7 @@ const ANSWER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 pub const SERVICES: &[&str] = &[DECISION, DIRECTORY, ACCESS_REQUEST, PARTITION];
 
 /// The methods that take messages up to [`BULK_MESSAGE_BYTES_MAX`], and time for many items.
-pub const BULK_METHODS: [&str; 9] = [
+pub const BULK_METHODS: [&str; 10] = [
     "BatchCheck",
     "FilterAccessible",
     "FilterAccessibleStream",
@@ -47,6 +47,7 @@ pub const BULK_METHODS: [&str; 9] = [
     "Unpartition",
     "PreviewChanges",
     "ListPreviewedAccess",
+    "RecalculateSegment",
 ];
 
 /// The methods whose answers are streams.
@@ -112,6 +113,7 @@ pub fn routes(backend: &Backend) -> Routes {
     let partitions = PartitionServiceServer::new(PartitionHandlers::new(
         backend.partitions.clone(),
         backend.directory.clone(),
+        backend.segments.clone(),
         reading,
         backend.decision_log.clone(),
         backend.shutdown.clone(),

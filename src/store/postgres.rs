@@ -24,6 +24,7 @@ mod requests;
 mod resources;
 mod rounds;
 mod schema;
+mod segment_jobs;
 mod session;
 mod snapshot;
 mod statements;

@@ -441,6 +441,7 @@ pub(super) struct SegmentRow<'a> {
     resource_type: Text<'a>,
     criteria: Text<'a>,
     enabled: Flag,
+    may_partition: Flag,
     targets: Vec<(Text<'a>, Text<'a>)>,
 }
 
@@ -461,6 +462,7 @@ impl SegmentRow<'_> {
                 .map(|(kind, id)| at("segment_target").principal(kind, id))
                 .collect::<Result<_, _>>()?,
             enabled: own.flag("enabled", self.enabled)?,
+            may_partition: own.flag("may_partition", self.may_partition)?,
         })
     }
 }

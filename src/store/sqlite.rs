@@ -19,6 +19,7 @@ mod outbox;
 mod read;
 mod requests;
 mod resources;
+mod segment_jobs;
 mod snapshot;
 mod statements;
 #[cfg(test)]

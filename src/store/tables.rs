@@ -218,7 +218,13 @@ fn access_group_rows(group: &AccessGroup, rows: &mut Rows) -> Result<(), StoreEr
 
 fn segment_rows(segment: &Segment, rows: &mut Rows) -> Result<(), StoreError> {
     let id = &segment.id;
-    let row = (id, &segment.resource_type, &segment.when, segment.enabled);
+    let row = (
+        id,
+        &segment.resource_type,
+        &segment.when,
+        segment.enabled,
+        segment.may_partition,
+    );
     push(rows, Table::Segment, &row)?;
     for target in &segment.assign_to {
         push(

@@ -40,6 +40,7 @@ async fn postgres_holds_the_contract() {
         Fresh {
             outbox: store.clone(),
             tokens: store.clone(),
+            segment_jobs: store.clone(),
             store,
             kept: Box::new(database),
         }

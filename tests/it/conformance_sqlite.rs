@@ -21,6 +21,7 @@ async fn the_embedded_store_holds_the_contract() {
         Fresh {
             outbox: store.clone(),
             tokens: store.clone(),
+            segment_jobs: store.clone(),
             store,
             kept: Box::new(directory),
         }

@@ -9,6 +9,7 @@ use ambit::store::batches::BatchStore;
 use ambit::store::forms::FormStore;
 use ambit::store::outbox::Outbox;
 use ambit::store::postgres::{OpenOptions, PostgresStore};
+use ambit::store::segment_jobs::SegmentJobs;
 use ambit::store::sqlite::SqliteStore;
 use ambit::store::tokens::TokenStore;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -104,6 +105,16 @@ impl Database {
 
     /// The forms that are kept on it.
     pub async fn open_forms(&self) -> Arc<dyn FormStore> {
+        match self {
+            Self::Sqlite(directory) => Arc::new(SqliteStore::open(directory.path()).await.unwrap()),
+            Self::Postgres(database) => {
+                Arc::new(PostgresStore::open(database.url(), OPEN).await.unwrap())
+            }
+        }
+    }
+
+    /// How far the rules of segments are, on it.
+    pub async fn open_segment_jobs(&self) -> Arc<dyn SegmentJobs> {
         match self {
             Self::Sqlite(directory) => Arc::new(SqliteStore::open(directory.path()).await.unwrap()),
             Self::Postgres(database) => {

@@ -41,6 +41,7 @@ mod postgres_writers;
 mod previews;
 mod properties;
 mod request_rules;
+mod segments;
 mod served;
 mod sqlite_writers;
 mod store_contract;

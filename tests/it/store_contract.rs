@@ -9,6 +9,7 @@ mod outbox;
 mod revisions;
 mod round_trip;
 mod rules;
+mod segment_jobs;
 mod snapshots;
 mod tokens;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use ambit::authz::model::*;
 use ambit::store::audit::Author;
 use ambit::store::outbox::Outbox;
+use ambit::store::segment_jobs::SegmentJobs;
 use ambit::store::tokens::TokenStore;
 use ambit::store::{Head, Store, StoreError, Write};
 
@@ -29,6 +31,7 @@ pub struct Fresh {
     pub store: Arc<dyn Store>,
     pub outbox: Arc<dyn Outbox>,
     pub tokens: Arc<dyn TokenStore>,
+    pub segment_jobs: Arc<dyn SegmentJobs>,
     pub kept: Box<dyn Any + Send>,
 }
 
@@ -92,6 +95,7 @@ where
         outbox::clauses(),
         audit::clauses(),
         tokens::clauses(),
+        segment_jobs::clauses(),
     ];
     for clause in clauses.into_iter().flatten() {
         let fresh = make_store().await;
@@ -240,6 +244,7 @@ pub fn everything() -> Vec<EntityChange> {
             when: "'gold' in resource.tags\n".to_owned(),
             assign_to: [Principal::Group(id("vip")), Principal::Team(id("us"))].into(),
             enabled: false,
+            may_partition: false,
         })),
     ]
 }

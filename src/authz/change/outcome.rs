@@ -310,6 +310,7 @@ fn segment_fields(old: &Segment, new: &Segment) -> Vec<&'static str> {
         ("when", old.when != new.when),
         ("assign_to", old.assign_to != new.assign_to),
         ("enabled", old.enabled != new.enabled),
+        ("may_partition", old.may_partition != new.may_partition),
     ])
 }
 

@@ -8,6 +8,9 @@ use super::membership;
 use super::overlay::{Link, Overlay, entity_of, principal};
 use super::planner::Planner;
 
+/// Most records that lose their rows in the transaction that deletes a segment.
+const ROWS_GONE_AT_ONCE_MAX: usize = 1_000;
+
 /// Who refers to whom within the snapshot's directory, read only when something is deleted, and
 /// then once for the whole list. Resources that refer to a user, a team, a group or a segment are
 /// not here: the graph keeps those.
@@ -42,7 +45,14 @@ impl SnapshotReferrers {
                 self.read_users(graph);
                 Vec::new()
             }
-            EntityKey::Segment(id) => graph.resources_of_segment(id.as_str()),
+            // More of them go in the background, in transactions that hold up nobody for long.
+            EntityKey::Segment(id) => {
+                let mut rows = graph.resources_of_segment(id.as_str());
+                if rows.len() > ROWS_GONE_AT_ONCE_MAX {
+                    rows.clear();
+                }
+                rows
+            }
         };
         let mut referrers = self.by_target.remove(gone).unwrap_or_default();
         referrers.extend(resources.into_iter().map(EntityKey::Resource));

@@ -1,11 +1,15 @@
-//! Segments: stored, not run yet; the expression is kept as it is written (P5).
+//! Segments, and what they make of the records of a list of changes (P5, P6).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::super::model::{EntityKey, Id, Segment};
-use super::overlay::{Link, entity_of};
+use super::super::graph::AccountGraph;
+use super::super::model::{Attributes, EntityKey, Id, ResourceKey, Segment};
+use super::super::segment::{Expression, Rule, Standing, closing_first, settle};
+use super::overlay::{Link, Overlay, ResourceSlot, Slot, entity_of};
 use super::planner::Planner;
-use super::{ChangeError, SEGMENT_TARGETS_MAX, SEGMENT_WHEN_BYTES_MAX, SegmentPatch};
+use super::{ChangeError, SEGMENT_TARGETS_MAX, SegmentPatch};
 
 impl Planner<'_> {
     pub(super) fn put_segment(&mut self, patch: &SegmentPatch) -> Result<(), ChangeError> {
@@ -25,14 +29,9 @@ impl Planner<'_> {
                 ),
             ));
         }
-        if segment.when.is_empty() || segment.when.len() > SEGMENT_WHEN_BYTES_MAX {
-            return Err(self.overlay.invalid(
-                "segment.when",
-                format!(
-                    "an expression has 1 to {SEGMENT_WHEN_BYTES_MAX} bytes, this one {}",
-                    segment.when.len()
-                ),
-            ));
+        if patch.when.is_some() {
+            Expression::parse(&segment.when)
+                .map_err(|error| self.overlay.invalid("segment.when", error.to_string()))?;
         }
         self.overlay.within(
             segment.assign_to.len(),
@@ -76,6 +75,7 @@ impl Planner<'_> {
                 when: patch.when.clone().ok_or_else(|| needed("segment.when"))?,
                 assign_to: BTreeSet::new(),
                 enabled: true,
+                may_partition: true,
             },
         };
         if let Some(resource_type) = &patch.resource_type {
@@ -90,6 +90,9 @@ impl Planner<'_> {
         if let Some(enabled) = patch.enabled {
             segment.enabled = enabled;
         }
+        if let Some(may_partition) = patch.may_partition {
+            segment.may_partition = may_partition;
+        }
         Ok(segment)
     }
 
@@ -98,4 +101,71 @@ impl Planner<'_> {
         self.overlay.segment(id).remove();
         self.forget(&EntityKey::Segment(id.clone()), None);
     }
+
+    /// P6: the rows of segments change with the attributes that they speak of, by the rules as they
+    /// stand after the list. What is there already and is given no attributes by the list is not
+    /// looked at: the graph has none, and a rule that changed is run on it in the background.
+    pub(super) fn run_segments(&mut self) {
+        let graph = self.overlay.graph;
+        let asked: Vec<ResourceKey> = self
+            .overlay
+            .resources
+            .iter()
+            .filter(|(key, slot)| asked_attributes(graph, key, slot).is_some())
+            .map(|(key, _)| key.clone())
+            .collect();
+        if asked.is_empty() {
+            return;
+        }
+        let rules = rules_after(&self.overlay);
+        for key in asked {
+            let standing = Standing {
+                may_be_partitioned: self.terms.may_be_partitioned(&key.resource_type),
+                is_new: graph.is_none_or(|graph| graph.resource(&key).is_none()),
+            };
+            let Some(slot) = self.overlay.resources.get_mut(&key) else {
+                continue;
+            };
+            let Some(attributes) = asked_attributes(graph, &key, slot) else {
+                continue;
+            };
+            let attributes = attributes.into_owned();
+            let Some(resource) = slot.resource.get_mut() else {
+                continue;
+            };
+            let (closing, others) = closing_first(rules.iter());
+            for rule in closing.chain(others) {
+                settle(rule, resource, &attributes, standing);
+            }
+        }
+    }
+}
+
+/// What the list says of a record's attributes; `None`: nothing, or the record isn't there.
+fn asked_attributes<'s>(
+    graph: Option<&AccountGraph>,
+    key: &ResourceKey,
+    slot: &'s ResourceSlot,
+) -> Option<Cow<'s, Attributes>> {
+    if !slot.resource.is_there() {
+        return None;
+    }
+    match &slot.attributes {
+        Some(attributes) => Some(Cow::Borrowed(attributes)),
+        // A new record without any.
+        None => graph
+            .is_none_or(|graph| graph.resource(key).is_none())
+            .then(|| Cow::Owned(Attributes::new())),
+    }
+}
+
+/// The rules that stand after the list, those of deleted segments left out.
+fn rules_after(overlay: &Overlay<'_>) -> Vec<Arc<Rule>> {
+    let touched = &overlay.segments;
+    let stored = overlay.graph.into_iter().flat_map(AccountGraph::rules);
+    let kept = stored.filter(|rule| !touched.contains_key(rule.id()));
+    let new = touched.values().filter_map(Slot::get).cloned();
+    kept.cloned()
+        .chain(new.map(|segment| Arc::new(Rule::new(segment))))
+        .collect()
 }

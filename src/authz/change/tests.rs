@@ -19,6 +19,7 @@ mod grants;
 mod memberships;
 mod partitions;
 mod references;
+mod segments;
 mod teams;
 mod users;
 
@@ -241,6 +242,7 @@ pub(super) fn segment(name: &str, to: &str) -> Change {
         when: Some("resource.score > 1".to_owned()),
         assign_to: Some(to.split_whitespace().map(principal).collect()),
         enabled: None,
+        may_partition: None,
     })
 }
 

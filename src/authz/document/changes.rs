@@ -77,6 +77,7 @@ pub(super) fn upserts(document: &Document) -> Result<Vec<At<Change>>, DocumentEr
                     .as_deref()
                     .map(|targets| part::set(Some(targets))),
                 enabled: segment.enabled,
+                may_partition: segment.may_partition,
             }),
         );
     }

@@ -222,6 +222,9 @@ fn write_entities(out: &mut String, sorted: &Sorted<'_>) {
         if !segment.enabled {
             fields.push(("enabled", "false".to_owned()));
         }
+        if !segment.may_partition {
+            fields.push(("may_partition", "false".to_owned()));
+        }
         let _ = writeln!(out, "  - {}", flow_map(fields));
     });
 }

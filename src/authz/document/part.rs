@@ -258,6 +258,7 @@ pub(super) struct SegmentPart {
     pub when: Option<String>,
     pub assign_to: Option<Vec<At<Principal>>>,
     pub enabled: Option<bool>,
+    pub may_partition: Option<bool>,
 }
 
 impl SegmentPart {
@@ -269,6 +270,7 @@ impl SegmentPart {
             when: self.when.clone()?,
             assign_to: set(self.assign_to.as_deref()),
             enabled: self.enabled.unwrap_or(true),
+            may_partition: self.may_partition.unwrap_or(true),
         })
     }
 }

@@ -468,6 +468,7 @@ impl Reader<'_> {
                 at_principal(target, "assign_to")
             })?,
             enabled: source.enabled,
+            may_partition: source.may_partition,
         })
     }
 }

@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use super::part::{Parts, ResourcePart, SegmentPart, TeamPart};
 use super::{Document, DocumentError};
 use crate::authz::catalog::Catalog;
-use crate::authz::change::SEGMENT_WHEN_BYTES_MAX;
 use crate::authz::model::{
     Account, Assignment, Id, Membership, MembershipOf, PartnerProgram, Principal, ResourceKey,
     Settings,
 };
+use crate::authz::segment::Expression;
 use crate::authz::yaml::{At, Place};
 
 /// Checks the document and the `given` of its cases; gives the account with its defaults.
@@ -67,11 +67,10 @@ pub(super) fn check(document: &Document) -> Result<Account, DocumentError> {
 fn check_segment(segment: &SegmentPart) -> Result<(), DocumentError> {
     let id = &segment.id.value;
     let targets = segment.assign_to.as_ref().map_or(0, Vec::len);
-    let when = segment.when.as_ref().map_or(0, String::len);
     let problem = if segment.resource_type.is_none() {
         format!("the segment `{id}` has no `type`")
-    } else if when == 0 || when > SEGMENT_WHEN_BYTES_MAX {
-        format!("the segment `{id}` needs a `when` of 1 to {SEGMENT_WHEN_BYTES_MAX} bytes")
+    } else if let Err(error) = Expression::parse(segment.when.as_deref().unwrap_or_default()) {
+        format!("the `when` of the segment `{id}`: {error}")
     } else if targets == 0 && segment.enabled != Some(false) {
         format!("the segment `{id}` is enabled, so it needs a target in `assign_to`")
     } else {

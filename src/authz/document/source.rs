@@ -195,6 +195,7 @@ pub(super) struct SegmentSource {
     #[serde(default)]
     pub assign_to: Field<Vec<At<String>>>,
     pub enabled: Option<bool>,
+    pub may_partition: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,9 +13,10 @@ use super::timed::TimedTeams;
 use crate::authz::catalog::{ActionSet, Catalog, Plan, SeatSet, TypeIx};
 use crate::authz::model::{
     AccessGroup, Account, DEFAULT_KEY, Entity, EntityChange, EntityKey, Grant, Id, Level,
-    MembershipOf, ObjectGrant, PartitionMode, PermissionSet, PrincipalKind, Segment, Team,
-    Timestamp, UnpartitionedDefault, User,
+    MembershipOf, ObjectGrant, PartitionMode, PermissionSet, PrincipalKind, Team, Timestamp,
+    UnpartitionedDefault, User,
 };
+use crate::authz::segment::Rule;
 
 /// The entities as they are stored, in id byte order.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Entities {
     pub(super) permission_sets: BTreeMap<Id, Arc<PermissionSet>>,
     pub(super) users: BTreeMap<Id, Arc<User>>,
     pub(super) access_groups: BTreeMap<Id, Arc<AccessGroup>>,
-    pub(super) segments: BTreeMap<Id, Arc<Segment>>,
+    pub(super) segments: BTreeMap<Id, Arc<Rule>>,
 }
 
 impl Entities {
@@ -42,7 +43,8 @@ impl Entities {
                 drop(self.access_groups.insert(group.id.clone(), Arc::new(group)))
             }
             Entity::Segment(segment) => {
-                drop(self.segments.insert(segment.id.clone(), Arc::new(segment)))
+                let id = segment.id.clone();
+                drop(self.segments.insert(id, Arc::new(Rule::new(segment))))
             }
             Entity::Resource(..) | Entity::AccessRequest(_) => {}
         }

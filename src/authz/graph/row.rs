@@ -65,6 +65,10 @@ impl AssignmentFact {
             Some(number) => names.provenance_of(number).cloned(),
         }
     }
+    /// The number of its provenance, `None` for MANUAL.
+    pub(super) fn made_by(&self) -> Option<u32> {
+        self.provenance
+    }
     pub(in crate::authz) fn is_live(&self, at: Timestamp) -> bool {
         self.expires_at.is_none_or(|expires_at| at < expires_at)
     }

@@ -447,6 +447,7 @@ fn segment_patch(patch: wire::SegmentPatch, path: &Path<'_>) -> Result<SegmentPa
         when: patch.when,
         assign_to,
         enabled: patch.enabled,
+        may_partition: patch.may_partition,
     })
 }
 
@@ -590,6 +591,7 @@ mod tests {
                 when: "resource.score > 10".to_owned(),
                 assign_to: [Principal::Group(parse("g"))].into(),
                 enabled: true,
+                may_partition: false,
             })),
             Change::DeleteSegment(parse("gold")),
             Change::PutAccount(AccountPatch::default()),

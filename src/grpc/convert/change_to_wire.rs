@@ -241,5 +241,6 @@ fn segment_patch_to_wire(patch: &SegmentPatch) -> wire::SegmentPatch {
                 principals: principals.iter().map(principal_to_wire).collect(),
             }),
         enabled: patch.enabled,
+        may_partition: patch.may_partition,
     }
 }

@@ -159,5 +159,6 @@ fn put_segment(segment: Segment) -> Change {
         when: Some(segment.when),
         assign_to: Some(segment.assign_to),
         enabled: Some(segment.enabled),
+        may_partition: Some(segment.may_partition),
     })
 }

@@ -384,6 +384,7 @@ pub fn segment_to_wire(segment: &Segment) -> wire::Segment {
         when: segment.when.clone(),
         assign_to: segment.assign_to.iter().map(principal_to_wire).collect(),
         enabled: segment.enabled,
+        may_partition: Some(segment.may_partition),
     }
 }
 

@@ -60,7 +60,7 @@ BEGIN
             EXECUTE format('GRANT INSERT ON ambit.access_request_event TO %I', role);
             EXECUTE format('GRANT SELECT, DELETE ON ambit.access_request_outbox TO %I', role);
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ambit.access_request_delivery,
-                ambit.spent_link TO %I', role);
+                ambit.spent_link, ambit.segment_follow, ambit.segment_job TO %I', role);
             -- To trim; the log's rows go along.
             EXECUTE format('GRANT DELETE, UPDATE ON ambit.revision_log TO %I', role);
             EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.audit_events(text, text[]),

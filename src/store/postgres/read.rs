@@ -147,7 +147,7 @@ fn gathered(kind: Kind) -> Cow<'static, str> {
                 WHERE m.account_id = $1 AND m.access_group_id = e.access_group_id))"
         }
         Kind::Segment => {
-            "json_build_array(e.segment_id, e.resource_type, e.criteria, e.enabled,
+            "json_build_array(e.segment_id, e.resource_type, e.criteria, e.enabled, e.may_partition,
                 (SELECT coalesce(json_agg(json_build_array(principal_kind, principal_id)), '[]')
                     FROM ambit.segment_target AS t
                     WHERE t.account_id = $1 AND t.segment_id = e.segment_id))"

@@ -97,6 +97,7 @@ fn shape(table: Table) -> Shape {
                 ("resource_type", Text),
                 ("criteria", Text),
                 ("enabled", Flag),
+                ("may_partition", Flag),
             ],
             1,
         ),

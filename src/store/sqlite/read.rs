@@ -134,7 +134,7 @@ fn gathered(kind: Kind) -> Cow<'static, str> {
                 WHERE m.account_id = ?1 AND m.access_group_id = e.access_group_id))"
         }
         Kind::Segment => {
-            "json_array(e.segment_id, e.resource_type, e.criteria, e.enabled,
+            "json_array(e.segment_id, e.resource_type, e.criteria, e.enabled, e.may_partition,
                 (SELECT json_group_array(json_array(principal_kind, principal_id))
                     FROM segment_target AS t
                     WHERE t.account_id = ?1 AND t.segment_id = e.segment_id))"

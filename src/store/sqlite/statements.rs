@@ -50,11 +50,12 @@ pub(super) fn put_sql(table: Table) -> &'static str {
                 partnership = excluded.partnership, email = excluded.email"
         }
         Table::Segment => {
-            "INSERT INTO segment (account_id, segment_id, resource_type, criteria, enabled)
-            SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3
+            "INSERT INTO segment (account_id, segment_id, resource_type, criteria, enabled,
+                may_partition)
+            SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4
             FROM json_each(?2) WHERE true ON CONFLICT (account_id, segment_id) DO UPDATE SET
                 resource_type = excluded.resource_type, criteria = excluded.criteria,
-                enabled = excluded.enabled"
+                enabled = excluded.enabled, may_partition = excluded.may_partition"
         }
         Table::Resource => {
             "INSERT INTO resource (account_id, resource_type, resource_id, owning_team,

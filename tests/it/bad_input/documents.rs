@@ -296,7 +296,7 @@ fn a_bad_document_names_the_place() {
         (
             "when: 'true'",
             "when: ''",
-            "line 19, column 17: the segment `gold` needs a `when` of 1 to 4096 bytes",
+            "line 19, column 17: the `when` of the segment `gold`: an expression has 1 to 4096 bytes, this one 0",
         ),
         // Dangling ids.
         (

@@ -203,6 +203,7 @@ fn put_segment() -> impl Strategy<Value = Change> {
             when: Some("true".to_owned()),
             assign_to: Some(targets),
             enabled,
+            may_partition: None,
         })
     })
 }

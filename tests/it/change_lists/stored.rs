@@ -153,6 +153,7 @@ fn segment(name: &str, to: &str) -> Change {
         when: Some("resource.score > 1".to_owned()),
         assign_to: Some(BTreeSet::from([principal(to)])),
         enabled: None,
+        may_partition: None,
     })
 }
 
@@ -267,6 +268,17 @@ async fn p11_a_deleted_team_takes_its_rows_and_its_children_move_up() {
     assert!(segment.assign_to.is_empty() && !segment.enabled);
 }
 
+/// The same rule, for all records of its type.
+fn always(segment: Change) -> Change {
+    match segment {
+        Change::PutSegment(patch) => Change::PutSegment(SegmentPatch {
+            when: Some("true".to_owned()),
+            ..patch
+        }),
+        other => other,
+    }
+}
+
 #[tokio::test]
 async fn p11_a_deleted_user_group_segment_or_resource_takes_what_names_it() {
     let segment_row = Provenance::Segment(id("s"));
@@ -280,7 +292,7 @@ async fn p11_a_deleted_user_group_segment_or_resource_takes_what_names_it() {
             owned("contact/c1", "u"),
             assign("contact/c1", "user:u"),
             assign("contact/c1", "group:g"),
-            segment("s", "user:v"),
+            always(segment("s", "user:v")),
             assign_from("contact/c1", "user:v", segment_row),
             owned("contact/c2", "v"),
             object_grant("v", "contact/c2"),

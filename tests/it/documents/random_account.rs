@@ -313,17 +313,20 @@ fn entities_of(shape: &Shape) -> impl Strategy<Value = Vec<Entity>> + use<> {
     parts.push(
         (
             ids(),
-            ".{1,20}",
+            // Of no attribute that a record has, so that the rule gives and takes no rows.
+            "[^'\\\\\\p{Cc}]{0,20}".prop_map(|text| format!("resource.nobody == '{text}'")),
             proptest::sample::subsequence(targets.clone(), 1..=targets.len()),
             any::<bool>(),
+            any::<bool>(),
         )
-            .prop_map(|(id_, when, assign_to, enabled)| {
+            .prop_map(|(id_, when, assign_to, enabled, may_partition)| {
                 Entity::Segment(Segment {
                     id: id_,
                     resource_type: id("contact"),
                     when,
                     assign_to: assign_to.into_iter().collect(),
                     enabled,
+                    may_partition,
                 })
             })
             .boxed(),

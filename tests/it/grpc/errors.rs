@@ -13,7 +13,7 @@ use super::server::{TestServer, at_least, built_in, change, check, list, put_con
 use super::{collect, reason, refused};
 
 /// Reasons that need more than a request, each with where it is proven.
-const ELSEWHERE: [(Reason, &str); 46] = [
+const ELSEWHERE: [(Reason, &str); 48] = [
     (Reason::Unauthenticated, "callers/"),
     (Reason::RoleMissing, "callers/"),
     (Reason::ActorRequired, "callers/"),
@@ -58,6 +58,8 @@ const ELSEWHERE: [(Reason, &str); 46] = [
     (Reason::BatchUnfinished, "partitions/bulks.rs"),
     (Reason::FormNotFound, "partitions/wire.rs"),
     (Reason::ChangedSince, "partitions/undone.rs"),
+    (Reason::SegmentNotFound, "segments/wire.rs"),
+    (Reason::SegmentJobNotFound, "segments/wire.rs"),
     (Reason::NotTheRequester, "access_requests/refusals.rs"),
     (Reason::RequesterInactive, "access_requests/refusals.rs"),
     (Reason::ResourceGone, "access_requests/refusals.rs"),

@@ -159,7 +159,7 @@ fn the_contract_is_served_whole() {
         ("DecisionService", "Check BatchCheck ListAccessible FilterAccessible FilterAccessibleStream ListUsersWithAccess ListActions Explain"),
         ("DirectoryService", "CreateAccount GetAccount DeleteAccount ListAccounts ApplyChanges ImportResources ExportAccount ListTeams ListUsers GetUser ListResources GetResource ListPermissionSets ListAccessGroups ListSegments WatchChanges ListAuditRecords"),
         ("AccessRequestService", "FileAccessRequest GetAccessRequest ListAccessRequests SuggestResolutions ApproveAccessRequest DenyAccessRequest CancelAccessRequest RevokeAccessRequest CreateRequestLink WatchAccessRequests ListAccessRequestEvents ListNotifications ReplayNotification"),
-        ("PartitionService", "AssignResources Unpartition UndoBatch UndoImport PutForm DeleteForm ListForms SubmitForm PreviewChanges ListPreviewedAccess WatchAccess"),
+        ("PartitionService", "AssignResources Unpartition UndoBatch UndoImport PutForm DeleteForm ListForms SubmitForm PreviewChanges ListPreviewedAccess WatchAccess ListSegmentJobs GetSegmentJob RecalculateSegment"),
     ]
     .iter()
     .flat_map(|(service, methods)| methods.split(' ').map(move |method| format!("{service}/{method}")))

@@ -55,6 +55,7 @@ async fn p4_removing_by_hand_takes_what_no_rule_made_and_tells_the_rule() {
                 when: Some("\"gold\" in resource.tags".to_owned()),
                 assign_to: Some([principal("team:fr")].into()),
                 enabled: Some(false),
+                may_partition: None,
             }),
             assigned("walled", "team:dach", "import:j"),
             assigned("walled", "team:dach", "form:f"),

@@ -78,6 +78,7 @@ async fn comes_back_whole(store: Arc<dyn Store>) {
             when: String::new(),
             assign_to: BTreeSet::new(),
             enabled: true,
+            may_partition: true,
         })),
     ];
     apply(&*store, "acme", &bare).await;

@@ -81,6 +81,7 @@ async fn nothing_dangles(store: Arc<dyn Store>) {
             when: "true".to_owned(),
             assign_to: [Principal::Group(id("absent"))].into(),
             enabled: true,
+            may_partition: true,
         })),
     ];
     for change in dangling {

@@ -240,22 +240,29 @@ fn p5_a_segment_has_a_type_an_expression_and_targets() {
             when: None,
             assign_to: None,
             enabled: None,
+            may_partition: None,
         };
         set(&mut patch);
         Change::PutSegment(patch)
     };
-    let long = "x".repeat(SEGMENT_WHEN_BYTES_MAX);
+    let empty = "resource.x == ''";
+    let text = "x".repeat(SEGMENT_WHEN_BYTES_MAX - empty.len());
+    let long = empty.replace("''", &format!("'{text}'"));
     after(
         Some(&graph),
         &[with("s", &|patch| patch.when = Some(long.clone()))],
     );
     let cases: Vec<(Change, &str)> = vec![
         (
-            with("s", &|patch| patch.when = Some(format!("{long}x"))),
+            with("s", &|patch| patch.when = Some(format!("{long} "))),
             "segment.when",
         ),
         (
             with("s", &|patch| patch.when = Some(String::new())),
+            "segment.when",
+        ),
+        (
+            with("s", &|patch| patch.when = Some("resource.x ==".to_owned())),
             "segment.when",
         ),
         (
