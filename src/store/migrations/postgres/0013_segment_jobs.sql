@@ -39,4 +39,4 @@ COMMENT ON CONSTRAINT "segment_job.account_id exists" ON ambit.segment_job
     IS 'dangling reference: the account of this row does not exist, insert it first';
 
 -- A version of before runs no rules and reads none of this.
-UPDATE ambit.store_identity SET schema_version = 11;
+UPDATE ambit.store_identity SET schema_version = 13;
