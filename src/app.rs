@@ -26,8 +26,8 @@ use crate::grpc;
 use crate::grpc::server::Backend;
 use crate::http::LanguageError;
 use crate::metrics::{Metrics, MetricsError};
-use crate::notifications::{Notifications, NotificationsError, Surroundings};
-use crate::randomness::{RandomnessError, SystemRandomness};
+use crate::notifications::NotificationsError;
+use crate::randomness::RandomnessError;
 use crate::shutdown::Shutdown;
 pub use crate::store::postgres::Examination as PostgresExamination;
 use crate::store::postgres::{Migrated, OpenError, PostgresStore};
@@ -41,11 +41,11 @@ use background::Background;
 use opening::{Opened, in_directory, open_directory, open_until_ended};
 use parts::{
     authentication_of, console_of, console_url, decision_log_of, feed_of, graphs_of, linking,
-    measured, observe_of, partitions_of, pushed_of, requests_of, retention_of, segments_of,
-    serve_http, tell, tls_of, transport_of,
+    measured, notifications_of, observe_of, partitions_of, pushed_of, requests_of, retention_of,
+    segments_of, serve_http, tell, tls_of, transport_of,
 };
 use ports::{Reserved, raise_descriptor_limit};
-use task::Task;
+use task::{Task, Tasks};
 
 /// Of the shutdown grace, what is kept back for closing the database after the calls have ended.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
@@ -97,19 +97,13 @@ pub struct App {
     store: Arc<dyn Store>,
     shutdown: Shutdown,
     shutdown_grace: Duration,
-    /// Ends the feed, the retention, the keeper, the notifications, the segments and the HTTP port:
-    /// after the calls, which need the first and are told by the last.
+    /// Ends what runs beside the calls: after them, since they need the feed, and the HTTP port tells
+    /// of them.
     last: CancellationToken,
     grpc: Task,
-    http: Task,
-    feed: Task,
-    retention: Task,
-    keeper: Task,
-    notifications: Task,
-    segments: Task,
-    callers: Task,
-    /// Where there are files of TLS to follow.
-    tls: Option<Task>,
+    /// Those that end after the calls, one after the other in this order.
+    beside: Tasks,
+    /// Tells of the others until they have ended.
     upkeep: Task,
     decision_log: DecisionLog,
     /// Dropped last: connections of the store may have been opened there.
@@ -122,10 +116,6 @@ impl App {
     ///
     /// A database server that can't be reached is waited for, alive and not ready: what starts
     /// first is nobody's business. One that refuses is an error at once.
-    #[expect(
-        clippy::too_many_lines,
-        reason = "each part of the server is a line or two"
-    )]
     pub async fn start(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -161,17 +151,9 @@ impl App {
         let pushed = pushed_of(config, &graphs, &feed, &clock)?;
         let retention = retention_of(config, &store, opened.batches, &clock);
         let keeper = Keeper::new(requests.clone());
-        let around = Surroundings {
-            store: Arc::clone(&store),
-            outbox,
-            graphs,
-            clock: Arc::clone(&clock),
-            randomness: Arc::new(SystemRandomness),
-            metrics: metrics.notifications(),
-            written: requests.written(),
-            console_url,
-        };
-        let notifications = Notifications::new(around, config.notifications.clone())?;
+        let sending = (&store, outbox, graphs);
+        let notifying = (&requests, console_url);
+        let notifications = notifications_of(config, sending, &clock, &metrics, notifying)?;
         let routes = grpc::services::routes(&Backend {
             authentication: authentication.clone(),
             directory: directory.clone(),
@@ -190,6 +172,18 @@ impl App {
         let grpc =
             grpc::server::serve(grpc.listen()?, transport, routes, observe, shutdown.clone());
         announce(config, grpc_address, http_address);
+        let mut beside = Tasks::from([
+            background.spawn("feed", feed.run(last.clone())),
+            background.spawn("retention", retention.run(last.clone())),
+            background.spawn("keeper", keeper.run(last.clone())),
+            background.spawn("notifications", notifications.run(last.clone())),
+            background.spawn("segments", reconciler.run(last.clone())),
+            background.spawn("callers", authentication.follow(last.clone())),
+        ]);
+        // Where there are files of TLS to follow.
+        let tls =
+            tls.map(|tls| background.spawn("TLS", tls.follow(metrics.transport(), last.clone())));
+        beside.extend(tls.into_iter().chain([http]));
         Ok(Self {
             grpc_address,
             http_address,
@@ -197,19 +191,11 @@ impl App {
             store,
             shutdown,
             shutdown_grace: config.shutdown_grace,
-            feed: background.spawn("feed", feed.run(last.clone())),
-            retention: background.spawn("retention", retention.run(last.clone())),
-            keeper: background.spawn("keeper", keeper.run(last.clone())),
-            notifications: background.spawn("notifications", notifications.run(last.clone())),
-            segments: background.spawn("segments", reconciler.run(last.clone())),
-            callers: background.spawn("callers", authentication.follow(last.clone())),
-            tls: tls
-                .map(|tls| background.spawn("TLS", tls.follow(metrics.transport(), last.clone()))),
+            beside,
             upkeep: background.spawn("metrics", metrics.keep_up(pushed, last.clone())),
             decision_log,
             _background: background,
             grpc: Task::spawn("gRPC server", grpc),
-            http,
             last,
         })
     }
@@ -234,15 +220,9 @@ impl App {
             // First: a part that ends because it was told to has not died.
             biased;
             () = self.shutdown.soft().cancelled() => None,
-            error = self.feed.died() => Some(error),
-            error = self.retention.died() => Some(error),
-            error = self.keeper.died() => Some(error),
-            error = self.notifications.died() => Some(error),
-            error = self.segments.died() => Some(error),
-            error = self.callers.died() => Some(error),
+            error = self.beside.died() => Some(error),
             error = self.upkeep.died() => Some(error),
             error = self.grpc.died() => Some(error),
-            error = self.http.died() => Some(error),
         };
         if let Some(error) = &died {
             tracing::error!(error = %error, "shutting down");
@@ -259,16 +239,7 @@ impl App {
         }
         self.last.cancel();
         let close = async {
-            self.feed.ended().await;
-            self.retention.ended().await;
-            self.keeper.ended().await;
-            self.notifications.ended().await;
-            self.segments.ended().await;
-            self.callers.ended().await;
-            if let Some(tls) = &mut self.tls {
-                tls.ended().await;
-            }
-            self.http.ended().await;
+            self.beside.ended().await;
             // Beside each other: neither a reader of the log that is stuck nor a collector keeps the
             // database open.
             tokio::join!(

@@ -21,6 +21,7 @@ use crate::grpc::server::Transport;
 use crate::http::{self, Console, LanguageError, Telling};
 use crate::measured_store::Measured;
 use crate::metrics::{Metrics, Pushed};
+use crate::notifications::{Notifications, NotificationsError, Surroundings};
 use crate::partitions::Partitions;
 use crate::partitions::segments::Segments;
 use crate::partitions::segments::reconciler::Reconciler;
@@ -152,6 +153,27 @@ pub(super) fn console_of(
         Arc::clone(clock),
         url,
     )
+}
+
+/// What tells people of their access requests.
+pub(super) fn notifications_of(
+    config: &Config,
+    (store, outbox, graphs): (&Arc<dyn Store>, Arc<dyn Outbox>, GraphCache),
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+    (requests, console_url): (&AccessRequests, String),
+) -> Result<Notifications, NotificationsError> {
+    let around = Surroundings {
+        store: Arc::clone(store),
+        outbox,
+        graphs,
+        clock: Arc::clone(clock),
+        randomness: Arc::new(SystemRandomness),
+        metrics: metrics.notifications(),
+        written: requests.written(),
+        console_url,
+    };
+    Notifications::new(around, config.notifications.clone())
 }
 
 pub(super) fn feed_of(
