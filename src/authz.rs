@@ -5,6 +5,7 @@ pub mod access_request;
 pub mod access_set;
 pub mod assignment;
 pub mod catalog;
+pub mod ceiling;
 pub mod change;
 pub mod decision;
 pub mod difference;

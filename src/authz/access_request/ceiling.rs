@@ -1,54 +1,38 @@
 //! The grant ceiling (R4, D3): an approver who is neither account owner nor super admin gives no
-//! more than the approver holds, at this moment and until the gift ends.
+//! more than the approver holds, at this moment and until the gift ends. What an approver holds of a
+//! permission is found by [`crate::authz::ceiling`]; a resolution is given whole or refused, and of
+//! memberships and assignments all counts that they open.
 
 use std::collections::BTreeSet;
 
-use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::opening::{Comparison, Piece};
-use super::resolution::{covers, resource_of};
+use super::resolution::resource_of;
 use super::{AccessRequest, GrantOffer, RequestRefusal, Resolution};
 use crate::authz::access_set::AccessSet;
 use crate::authz::assignment::Authority;
 use crate::authz::catalog::{ActionIx, ActionSet, TypeIx};
-use crate::authz::decision::{ReasonCode, Target};
+use crate::authz::ceiling::{Ceiling as Held, OF_ONE, Reach};
+use crate::authz::decision::Target;
 use crate::authz::graph::{AccountGraph, CompiledUser};
 use crate::authz::model::{Grant, Id, Level, MembershipOf, PermissionKey, Principal, Timestamp};
 
 /// Most moments until the end of a gift at which the approver's rights are looked at anew.
 const MOMENTS_MAX: usize = 1_000;
 
-/// What a grant of each type gives: by the type of its key, the actions that give and what they
-/// give, implied and derived actions included.
-pub(super) type Gifts = HashMap<TypeIx, Vec<(ActionSet, TypeIx, ActionIx)>>;
-
-pub(super) fn gifts(graph: &AccountGraph) -> Gifts {
-    let mut gifts = Gifts::new();
-    for (type_ix, resource_type) in (0u16..).map(TypeIx).zip(&graph.catalog().types) {
-        for (action, rule) in (0u8..).map(ActionIx).zip(&resource_type.rules) {
-            for (source, actions) in rule.iter().flat_map(|rule| &rule.sources) {
-                let entry = gifts.entry(*source).or_default();
-                entry.push((*actions, type_ix, action));
-            }
-        }
-    }
-    gifts
-}
-
 /// What an approver may give.
 pub(super) struct Ceiling<'g> {
     graph: &'g AccountGraph,
     approver: &'g CompiledUser,
-    gifts: Gifts,
+    /// What the approver holds of permissions.
+    held: Held<'g>,
     now: Timestamp,
     /// When the gift ends.
     until: Option<Timestamp>,
     /// Work that was done on moments to come; it has a bound of its own, so that a team whose members
     /// get much later withholds itself and no other resolution.
     work_ahead: u64,
-    /// What was found out about levels of tools, until the moment in the key.
-    held: HashMap<(TypeIx, ActionIx, Level, bool, Option<Timestamp>), bool>,
 }
 
 impl<'g> Ceiling<'g> {
@@ -62,17 +46,14 @@ impl<'g> Ceiling<'g> {
         let Some(approver) = graph.compiled_user(approver.as_str()) else {
             return Err(RequestRefusal::NotAnApprover);
         };
-        if super::approver::is_above_ceiling(&approver.user) {
-            return Ok(None);
-        }
-        Ok(Some(Self {
+        let held = Held::of(graph, &approver.user.id, now);
+        Ok(held.map(|held| Self {
             graph,
             approver,
-            gifts: gifts(graph),
+            held,
             now,
             until,
             work_ahead: 0,
-            held: HashMap::new(),
         }))
     }
 
@@ -158,20 +139,13 @@ impl<'g> Ceiling<'g> {
     /// The approver's own check on the resource, for the action and all that it implies.
     fn check_object(&self, request: &AccessRequest) -> Result<(), RequestRefusal> {
         let key = resource_of(request)?;
+        let action = &request.target.action;
         let catalog = self.graph.catalog();
-        let (type_ix, action) =
-            catalog.resolve(key.resource_type.as_str(), request.target.action.as_str())?;
-        let given = ActionSet::of(action);
-        for (source, of, follows) in self.gifts.get(&type_ix).into_iter().flatten() {
-            // An object grant counts on its own type only.
-            if *of != type_ix || !source.intersects(given) || !self.may_matter(*of, *follows) {
-                continue;
-            }
-            if !self.holds_on(*of, *follows, key.id.as_str())? {
-                return Err(self.beyond(&format!("`{}` on `{key}`", self.name(*of, *follows))));
-            }
+        catalog.resolve(key.resource_type.as_str(), action.as_str())?;
+        match self.held.held_on(&key, action).reaches(OF_ONE, self.until) {
+            true => Ok(()),
+            false => Err(self.beyond(&format!("`{}.{action}` on `{key}`", key.resource_type))),
         }
-        Ok(())
     }
 
     /// Every grant of the set, since all of them come with it.
@@ -204,20 +178,9 @@ impl<'g> Ceiling<'g> {
         until: Option<Timestamp>,
     ) -> Result<(), RequestRefusal> {
         let (type_ix, actions) = self.granted(&offer.key)?;
-        let given: Vec<(TypeIx, ActionIx)> = self
-            .gifts
-            .get(&type_ix)
-            .into_iter()
-            .flatten()
-            .filter(|(source, ..)| source.intersects(actions))
-            .map(|(_, of, action)| (*of, *action))
-            .collect();
-        for (of, action) in given {
-            let own = of == type_ix && actions.contains(action);
-            if !own && !self.may_matter(of, action) {
-                continue;
-            }
-            if !self.holds(of, action, offer, until)? {
+        let reach = Reach::new(offer.level, offer.include_unassigned);
+        for (of, action) in self.held.given(type_ix, actions) {
+            if !self.held.held_of(of, action).reaches(reach, until) {
                 let what = format!(
                     "`{}` at {}{}",
                     self.name(of, action),
@@ -239,90 +202,6 @@ impl<'g> Ceiling<'g> {
             .catalog()
             .granted_actions(key)
             .map_err(|error| super::resolution::invalid("resolution.key", error.to_string()))
-    }
-
-    /// What follows from a grant but is in no plan of the account is given to nobody by it.
-    fn may_matter(&self, type_ix: TypeIx, action: ActionIx) -> bool {
-        let entitled = self.graph.plan().entitled.get(usize::from(type_ix.0));
-        entitled.is_some_and(|entitled| entitled.contains(action))
-    }
-
-    /// Whether the approver's tool-level check is ALLOW at least as far as the offer, from now until
-    /// the moment. Reserved actions are nobody's to hand on (D3).
-    fn holds(
-        &mut self,
-        type_ix: TypeIx,
-        action: ActionIx,
-        offer: &GrantOffer,
-        until: Option<Timestamp>,
-    ) -> Result<bool, RequestRefusal> {
-        let known = (
-            type_ix,
-            action,
-            offer.level,
-            offer.include_unassigned,
-            until,
-        );
-        if let Some(held) = self.held.get(&known) {
-            return Ok(*held);
-        }
-        let mut moment = self.now;
-        let mut held = true;
-        for _ in 0..MOMENTS_MAX {
-            let Some(set) =
-                AccessSet::resolved(self.graph, Some(self.approver), type_ix, action, moment)
-            else {
-                held = false;
-                break;
-            };
-            let decision = set.decide(Target::Tool);
-            let far = decision.reason == ReasonCode::Always || covers(set.live_grants(), offer);
-            if set.rule.reserved.is_some() || !decision.is_allow() || !far {
-                held = false;
-                break;
-            }
-            match decision.valid_until.filter(|next| !ends_by(until, *next)) {
-                Some(next) => moment = next,
-                None => {
-                    self.held.insert(known, true);
-                    return Ok(true);
-                }
-            }
-        }
-        if held {
-            return Err(too_many_moments());
-        }
-        self.held.insert(known, false);
-        Ok(false)
-    }
-
-    /// Whether the approver's own check on the resource is ALLOW from now until the gift ends.
-    fn holds_on(
-        &self,
-        type_ix: TypeIx,
-        action: ActionIx,
-        id: &str,
-    ) -> Result<bool, RequestRefusal> {
-        let mut moment = self.now;
-        for _ in 0..MOMENTS_MAX {
-            let Some(set) =
-                AccessSet::resolved(self.graph, Some(self.approver), type_ix, action, moment)
-            else {
-                return Ok(false);
-            };
-            let decision = set.decide(Target::Resource(id));
-            if set.rule.reserved.is_some() || !decision.is_allow() {
-                return Ok(false);
-            }
-            match decision
-                .valid_until
-                .filter(|next| !ends_by(self.until, *next))
-            {
-                Some(next) => moment = next,
-                None => return Ok(true),
-            }
-        }
-        Err(too_many_moments())
     }
 
     /// Whether the approver may do, from a moment until the gift ends, all that it newly allows
@@ -428,11 +307,6 @@ impl<'g> Ceiling<'g> {
             },
         }
     }
-}
-
-/// Whether a gift that ends at `until` is over at `moment`.
-fn ends_by(until: Option<Timestamp>, moment: Timestamp) -> bool {
-    until.is_some_and(|until| until <= moment)
 }
 
 fn too_many_moments() -> RequestRefusal {

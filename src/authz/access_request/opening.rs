@@ -11,11 +11,11 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
-use super::ceiling::{Gifts, gifts};
 use super::resolution::resource_of;
 use super::{AccessRequest, RequestRefusal, Resolution};
 use crate::authz::access_set::{AccessSet, Gate, Reaching};
 use crate::authz::catalog::{ActionIx, ActionSet, TypeIx};
+use crate::authz::ceiling::{Gifts, gifts};
 use crate::authz::decision::Target;
 use crate::authz::graph::{AccountGraph, CompiledUser};
 use crate::authz::model::{Id, Level, ResourceKey, Timestamp};
