@@ -25,6 +25,7 @@ use crate::store::{AccountSummary, Head, Snapshot, Store, StoreError};
 mod access_watch;
 mod plan;
 mod preview;
+mod supposed;
 mod watch;
 mod write;
 
@@ -32,7 +33,9 @@ use plan::PlanIntent;
 pub(crate) use write::{Planned, Planning, Precondition, WRITE_TRIES_MAX, WriteHeader, Written};
 
 pub use access_watch::{AccessWatch, AccessWatchError, Due, Moment, VisibilityChange};
-pub use preview::{Ids, PreviewChanges, PreviewedAccess, Supposed};
+pub use preview::{Foreseen, Ids, PreviewChanges, PreviewedAccess};
+pub use supposed::Supposed;
+pub(crate) use supposed::Judged;
 pub use watch::{ChangeWatch, WatchEvent};
 
 /// Accounts whose heads are asked for in one query.

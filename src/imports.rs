@@ -13,9 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::authz::change::{Change, ChangeError};
+use crate::authz::difference::Halted;
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{EntityKey, Id, Principal, Timestamp};
-use crate::directory::{Applied, Directory, DirectoryError, Idempotency, Intent, IntentWrite};
+use crate::directory::{
+    Applied, Directory, DirectoryError, Foreseen, Idempotency, Intent, IntentWrite, Supposed,
+};
 use crate::graph_cache::{Consistency, ReadError};
 use crate::revision::RevisionToken;
 use crate::store::Head;
@@ -150,6 +153,8 @@ pub struct Import {
     calm: u32,
     /// Targets that were not applied, and were not told yet.
     withheld: Vec<Withheld>,
+    /// Of a dry run: the account as the batches so far would make it.
+    supposed: Option<Supposed>,
 }
 
 impl Import {
@@ -167,6 +172,10 @@ impl Import {
         let read = read.map_err(DirectoryError::from)?;
         check(&read.graph, &request, directory.now())?;
         let head = read.head;
+        let supposed = match request.dry_run {
+            true => Some(directory.supposing(&request.account).await?),
+            false => None,
+        };
         let batch_rows = match request.batch_rows {
             0 => BATCH_ROWS_MAX,
             rows => rows.min(BATCH_ROWS_MAX),
@@ -180,7 +189,16 @@ impl Import {
             part_rows: batch_rows,
             calm: 0,
             withheld: Vec::new(),
+            supposed,
         })
+    }
+
+    /// What the batches of a dry run so far would do to access; `None`: it is none.
+    pub async fn foresee(&mut self) -> Result<Option<Result<Foreseen, Halted>>, ImportError> {
+        match &mut self.supposed {
+            Some(supposed) => Ok(Some(self.directory.preview(supposed).await?)),
+            None => Ok(None),
+        }
     }
 
     pub fn progress(&self) -> Progress {
@@ -284,28 +302,39 @@ impl Import {
         Ok(Vec::new())
     }
 
-    async fn write_part(&self, part: &Part) -> Result<(Applied, Vec<Withheld>), DirectoryError> {
+    async fn write_part(
+        &mut self,
+        part: &Part,
+    ) -> Result<(Applied, Vec<Withheld>), DirectoryError> {
         let intent = Arc::new(PartIntent {
             part: part.clone(),
             request: Arc::clone(&self.request),
             now: self.directory.now(),
             withheld: Mutex::default(),
         });
-        let applied = self
-            .directory
-            .write_intent(IntentWrite {
-                account: self.request.account.clone(),
-                intent: Arc::clone(&intent) as Arc<dyn Intent>,
-                idempotency: Some(self.idempotency(part)?),
-                dry_run: self.request.dry_run,
-                tries_max: if part.len() > PART_ROWS_MIN {
-                    TRIES_BEFORE_CUT
-                } else {
-                    TRIES_MAX
-                },
-                author: self.request.author.clone(),
-            })
-            .await?;
+        let as_intent = Arc::clone(&intent) as Arc<dyn Intent>;
+        let applied = match &mut self.supposed {
+            Some(supposed) => Applied {
+                head: supposed.head(),
+                lines: self.directory.suppose_intent(supposed, as_intent).await?,
+                replayed: false,
+            },
+            None => {
+                let write = IntentWrite {
+                    account: self.request.account.clone(),
+                    intent: as_intent,
+                    idempotency: Some(self.idempotency(part)?),
+                    dry_run: false,
+                    tries_max: if part.len() > PART_ROWS_MIN {
+                        TRIES_BEFORE_CUT
+                    } else {
+                        TRIES_MAX
+                    },
+                    author: self.request.author.clone(),
+                };
+                self.directory.write_intent(write).await?
+            }
+        };
         let withheld = match applied.replayed {
             true => Vec::new(),
             false => intent

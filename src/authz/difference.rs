@@ -83,7 +83,7 @@ impl<'p> Work<'p> {
         }
     }
 
-    pub(in crate::authz) fn spend(&mut self, checks: u64) -> Result<(), Halted> {
+    pub(crate) fn spend(&mut self, checks: u64) -> Result<(), Halted> {
         self.done = self.done.saturating_add(checks);
         if self.done > self.limit {
             return Err(Halted::TooMuchWork { limit: self.limit });

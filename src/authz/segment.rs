@@ -16,4 +16,4 @@ mod tests;
 pub use bounds::{LIST_ITEMS_MAX, LOOP_OPERATIONS_MAX, NESTING_MAX, OPERATIONS_MAX};
 pub use expression::{Expression, ExpressionError, NoAnswer};
 pub use rule::{Rule, Settled, Standing, settle};
-pub use run::{Outcome, Rules, closing_first, run, strays};
+pub use run::{Different, Outcome, Rules, closing_first, run, strays};

@@ -340,14 +340,10 @@ async fn look_ahead(
         .suppose(request)
         .await
         .map_err(store_write_error)?;
-    let found = directory.preview(&supposed).await;
-    let (preview, preview_refused) = match found.map_err(store_write_error)? {
-        Ok(found) => {
-            let preview = convert::preview_sample_to_wire(&found, supposed.after());
-            (Some(shown(preview)), String::new())
-        }
-        Err(halted) => (None, halted.to_string()),
-    };
+    let foreseen = directory.preview(&mut supposed).await;
+    let foreseen = foreseen.map_err(store_write_error)?;
+    let (preview, preview_refused) = convert::foreseen_to_wire(&foreseen);
+    let preview = preview.map(shown);
     let head = supposed.head();
     let revision = head.map(|head| directory.graphs().token(account, head).encode());
     Ok(Written {

@@ -49,7 +49,7 @@ impl Planning for PlanIntent<'_> {
 
 /// Takes attributes that are stored just so out of a plan: the graph doesn't hold any. Where the
 /// account has moved on since the plan, the store answers the write with a conflict.
-async fn settle_attributes(
+pub(super) async fn settle_attributes(
     store: &dyn Store,
     account: &Id,
     set: &mut ChangeSet,
@@ -73,17 +73,8 @@ pub(super) async fn plan<T: Send + 'static>(
     made: impl FnOnce(AccountGraph) -> T + Copy + Send + 'static,
 ) -> Result<(ChangeSet, T), DirectoryError> {
     let exists = present.is_some();
-    let of = account.clone();
-    let work = move || {
-        let graph = present.as_ref().map(|present| &present.graph);
-        let set = plan_on(&of, intent.as_ref(), graph)?;
-        let next = match graph {
-            Some(graph) => graph.apply(&set.changes),
-            None => built_of(&set.changes, BTreeMap::new()),
-        };
-        Ok::<_, DirectoryError>((set, next.map(made)))
-    };
-    let (mut set, next) = graphs.compute(account, work).await??;
+    let graph = present.map(|present| present.graph.clone());
+    let (mut set, next) = plan_in_steps(graphs, account, intent, graph, made).await?;
     let made = match next {
         Ok(made) => made,
         Err(error) if !exists => return Err(DirectoryError::Unusable(error)),
@@ -93,6 +84,27 @@ pub(super) async fn plan<T: Send + 'static>(
     };
     settle_attributes(store, account, &mut set).await?;
     Ok((set, made))
+}
+
+/// Plans off the async workers, and says what the graph becomes by the plan where that can be told
+/// of the graph alone.
+pub(super) async fn plan_in_steps<T: Send + 'static>(
+    graphs: &GraphCache,
+    account: &Id,
+    intent: Arc<dyn Intent>,
+    graph: Option<AccountGraph>,
+    made: impl FnOnce(AccountGraph) -> T + Send + 'static,
+) -> Result<(ChangeSet, Result<T, GraphError>), DirectoryError> {
+    let of = account.clone();
+    let work = move || {
+        let set = plan_on(&of, intent.as_ref(), graph.as_ref())?;
+        let next = match &graph {
+            Some(graph) => graph.apply(&set.changes),
+            None => built_of(&set.changes, BTreeMap::new()),
+        };
+        Ok::<_, DirectoryError>((set, next.map(made)))
+    };
+    graphs.compute(account, work).await?
 }
 
 fn plan_on(

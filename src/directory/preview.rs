@@ -4,16 +4,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::write::check;
-use super::{Directory, DirectoryError, plan};
-use crate::authz::change::{Change, ChangeLine};
+use super::{Directory, DirectoryError, Supposed, plan};
+use crate::authz::change::Change;
 use crate::authz::difference::{Halted, Standpoint, Work};
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{Id, Timestamp};
 use crate::authz::preview::{self, Preview};
 use crate::authz::visibility::{self, Question};
-use crate::graph_cache::ReadGraph;
 use crate::revision::RevisionToken;
-use crate::store::Head;
 
 /// Changes that are looked at.
 #[derive(Debug, Clone)]
@@ -26,15 +24,12 @@ pub struct PreviewChanges {
     pub at: Option<Timestamp>,
 }
 
-/// An account as it stands, and as changes would make it.
+/// What supposed changes do to access.
 #[derive(Debug, Clone)]
-pub struct Supposed {
-    account: Id,
-    present: Option<Arc<ReadGraph>>,
-    after: Arc<AccountGraph>,
-    at: Timestamp,
-    /// What the changes do to entities, a line an entity.
-    pub lines: Vec<ChangeLine>,
+pub struct Foreseen {
+    pub preview: Preview,
+    /// What the account would become.
+    pub after: Arc<AccountGraph>,
 }
 
 /// What one user gains and loses by one action.
@@ -69,26 +64,28 @@ impl Directory {
             Arc::new,
         )
         .await?;
-        Ok(Supposed {
-            account,
-            present,
-            after,
-            at,
-            lines: set.summary,
-        })
+        let mut supposed = Supposed::new(account, present, Arc::clone(&after), at);
+        supposed.become_of(&set.changes, after);
+        supposed.lines = set.summary;
+        Ok(supposed)
     }
 
-    /// What the changes do to access.
+    /// What the changes do to access, once rules have followed them.
     pub async fn preview(
         &self,
-        supposed: &Supposed,
-    ) -> Result<Result<Preview, Halted>, DirectoryError> {
+        supposed: &mut Supposed,
+    ) -> Result<Result<Foreseen, Halted>, DirectoryError> {
+        self.settle(supposed).await?;
         let of = supposed.clone();
         let found = self.graphs.compute_paced(&supposed.account, move |pace| {
             let mut pause = || pace.pause();
-            let mut work = Work::new(preview::WORK_MAX, &mut pause);
+            let mut work = of.work(&mut pause)?;
             let before = of.present.as_ref().map(|present| &present.graph);
-            preview::preview(before, &of.after, of.at, &mut work)
+            let preview = preview::preview(before, &of.after, of.at, &mut work)?;
+            Ok(Foreseen {
+                preview,
+                after: of.after,
+            })
         });
         Ok(found.await?)
     }
@@ -96,9 +93,10 @@ impl Directory {
     /// All that one user gains and loses by one action.
     pub async fn previewed_access(
         &self,
-        supposed: &Supposed,
+        supposed: &mut Supposed,
         question: Question,
     ) -> Result<Result<PreviewedAccess, Halted>, DirectoryError> {
+        self.settle(supposed).await?;
         let of = supposed.clone();
         let found = self.graphs.compute_paced(&supposed.account, move |pace| {
             let mut pause = || pace.pause();
@@ -109,14 +107,17 @@ impl Directory {
 }
 
 impl Supposed {
-    /// Where the account stands; `None`: there is none yet.
-    pub fn head(&self) -> Option<Head> {
-        self.present.as_ref().map(|present| present.head)
-    }
-
-    /// What the account would become.
-    pub fn after(&self) -> &AccountGraph {
-        &self.after
+    /// What is left of the work that a look may do.
+    fn work<'p>(
+        &self,
+        pause: &'p mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Work<'p>, Halted> {
+        if let Some(halted) = &self.halted {
+            return Err(halted.clone());
+        }
+        let mut work = Work::new(preview::WORK_MAX, pause);
+        work.spend(self.checks)?;
+        Ok(work)
     }
 
     fn standpoints(&self) -> (Standpoint<'_>, Standpoint<'_>) {
@@ -138,7 +139,7 @@ impl Supposed {
     ) -> Result<PreviewedAccess, Halted> {
         let (before, after) = self.standpoints();
         let mut access = PreviewedAccess::default();
-        let mut work = Work::new(preview::WORK_MAX, pause);
+        let mut work = self.work(pause)?;
         visibility::compare(before, after, question, &mut work, &mut |change| {
             access.gained.extend(change.gained());
             access.lost.extend(change.lost());

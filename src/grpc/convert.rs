@@ -42,10 +42,7 @@ pub use entity::{permission_set_to_wire, team_to_wire, user_to_wire};
 pub use import::withheld_to_wire;
 pub use import::{attributes_from_text, core_field, mode_from_wire, mode_to_wire};
 pub use import::{line_problem_to_wire, progress_to_wire, row_from_wire, row_to_wire};
-pub use preview::{
-    access_difference_to_wire, access_summary_to_wire, orphan_to_wire, preview_sample_to_wire,
-    tool_difference_to_wire, user_of_type_to_wire,
-};
+pub use preview::{foreseen_to_wire, preview_parts};
 pub use segment::{segment_from_wire, segment_job_to_wire, trial_to_wire};
 
 /// The path of a field on the wire, such as `changes[3].put_user.main_team`; built on the stack and

@@ -62,7 +62,7 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         let admission = Admission::of(request.extensions())?;
         let message = request.into_inner();
         Ok(Response::new(
-            self.assign_resources(&admission, message, author).await?,
+            self.bulk(&admission, message, author).await?,
         ))
     }
 
@@ -76,7 +76,7 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         let admission = Admission::of(request.extensions())?;
         let message = request.into_inner();
         Ok(Response::new(
-            self.unpartition(&admission, message, author).await?,
+            self.bulk(&admission, message, author).await?,
         ))
     }
 
@@ -90,7 +90,7 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         let admission = Admission::of(request.extensions())?;
         let message = request.into_inner();
         Ok(Response::new(
-            self.undo_batch(&admission, message, author).await?,
+            self.bulk(&admission, message, author).await?,
         ))
     }
 
@@ -104,7 +104,7 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         let admission = Admission::of(request.extensions())?;
         let message = request.into_inner();
         Ok(Response::new(
-            self.undo_import(&admission, message, author).await?,
+            self.bulk(&admission, message, author).await?,
         ))
     }
 

@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::assignment::{Authority, Order, ResourceFilter};
+use crate::authz::difference::Halted;
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{Id, Principal, Provenance, ResourceKey};
-use crate::directory::{DirectoryError, Precondition, WriteHeader, Written};
+use crate::directory::{
+    DirectoryError, Foreseen, Precondition, Supposed, WriteHeader, Written,
+};
 use crate::graph_cache::{Consistency, ReadError};
 use crate::revision::RevisionToken;
 use crate::store::audit::Author;
@@ -141,13 +144,21 @@ pub struct Bulk {
     batch: Id,
     order: Option<Order>,
     work: PartsOf,
-    /// The last resource that was looked at; of a dry run, which keeps nothing of it.
-    reached: Option<ResourceKey>,
+    /// Of a dry run, which keeps nothing.
+    trying: Option<Trying>,
     counts: BatchCounts,
     head: Head,
     /// What an earlier call was told is told again, from behind this resource on.
     retelling: Option<Option<ResourceKey>>,
     is_done: bool,
+}
+
+/// How far a dry run is.
+struct Trying {
+    /// The account as the parts so far would make it. It stands where it stood at the beginning.
+    supposed: Supposed,
+    /// The last resource that was looked at.
+    reached: Option<ResourceKey>,
 }
 
 /// Where the parts come from.
@@ -206,12 +217,19 @@ impl Partitions {
             }
         };
         check_actor(&read.graph, &request, self.clock.now())?;
+        let trying = match request.dry_run {
+            true => Some(Trying {
+                supposed: self.directory.supposing(&account).await?,
+                reached: None,
+            }),
+            false => None,
+        };
         Ok(Bulk {
             partitions: self.clone(),
             order: order_of(&request.work),
             batch,
             work,
-            reached: None,
+            trying,
             counts: stored
                 .as_ref()
                 .map_or_else(BatchCounts::default, |(batch, _)| batch.counts),
@@ -249,18 +267,13 @@ impl Bulk {
         if self.is_done {
             return Ok(None);
         }
-        if let Some(after) = self.retelling.take() {
-            return self.retell(after).await.map(Some);
+        while let Some(after) = self.retelling.take() {
+            let entries = self.retold(after).await?;
+            if !entries.is_empty() {
+                return Ok(Some(self.told(entries)));
+            }
         }
         let request = Arc::clone(&self.request);
-        let account = request.account.clone();
-        let header = WriteHeader {
-            account: &account,
-            precondition: Precondition::None,
-            idempotency: None,
-            tries_max: TRIES_MAX,
-            author: &request.author,
-        };
         let planning = PlanPart {
             partitions: &self.partitions,
             request: &self.request,
@@ -268,7 +281,21 @@ impl Bulk {
             batch: &self.batch,
             order: self.order.as_ref(),
             work: &self.work,
-            reached: self.reached.as_ref(),
+        };
+        if let Some(trying) = &mut self.trying {
+            let after = trying.reached.clone();
+            let part = planning.suppose(&mut trying.supposed, after).await?;
+            trying.reached = part.reached;
+            add(&mut self.counts, part.counts);
+            self.is_done = part.is_done;
+            return Ok(Some(self.told(part.entries)));
+        }
+        let header = WriteHeader {
+            account: &request.account,
+            precondition: Precondition::None,
+            idempotency: None,
+            tries_max: TRIES_MAX,
+            author: &request.author,
         };
         let directory = &self.partitions.directory;
         let (head, part) = match directory.write_planned(&header, &planning).await? {
@@ -278,25 +305,35 @@ impl Bulk {
         };
         self.head = head.unwrap_or(self.head);
         self.is_done = part.is_done;
-        if self.request.dry_run {
-            self.reached = part.reached;
-            add(&mut self.counts, part.of_part);
-        } else {
-            self.counts = part.counts;
-            if !self.is_done {
-                tokio::time::sleep(REST).await;
-            }
+        self.counts = part.counts;
+        if !self.is_done {
+            tokio::time::sleep(REST).await;
         }
-        Ok(Some(Told {
-            counts: self.counts,
-            entries: part.entries,
-            head: self.head,
-            is_done: self.is_done,
-        }))
+        Ok(Some(self.told(part.entries)))
     }
 
-    /// Tells again what the batch refused before this call.
-    async fn retell(&mut self, after: Option<ResourceKey>) -> Result<Told, BulkError> {
+    /// What a dry run so far would do to access; `None`: it is none.
+    pub async fn foresee(&mut self) -> Result<Option<Result<Foreseen, Halted>>, BulkError> {
+        match &mut self.trying {
+            Some(trying) => {
+                let directory = &self.partitions.directory;
+                Ok(Some(directory.preview(&mut trying.supposed).await?))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn told(&self, entries: Vec<BatchEntry>) -> Told {
+        Told {
+            counts: self.counts,
+            entries,
+            head: self.head,
+            is_done: self.is_done,
+        }
+    }
+
+    /// What the batch refused before this call, of the next of its resources.
+    async fn retold(&mut self, after: Option<ResourceKey>) -> Result<Vec<BatchEntry>, BulkError> {
         let entries = self
             .partitions
             .batches
@@ -310,12 +347,7 @@ impl Bulk {
         if entries.len() >= usize::try_from(RETOLD_AT_ONCE).unwrap_or(usize::MAX) {
             self.retelling = entries.last().map(|entry| Some(entry.resource.clone()));
         }
-        Ok(Told {
-            counts: self.counts,
-            entries: entries.into_iter().filter(is_told).collect(),
-            head: self.head,
-            is_done: false,
-        })
+        Ok(entries.into_iter().filter(is_told).collect())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::authz::assignment::{self, AssignRefusal, Authority, Effect, Order, Re
 use crate::authz::change;
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{Attributes, EntityChange, Id, ResourceKey, Timestamp};
-use crate::directory::{DirectoryError, Planned, Planning};
+use crate::directory::{DirectoryError, Planned, Planning, Supposed};
 use crate::graph_cache::{ReadError, ReadGraph};
 use crate::store::batches::{Batch, BatchCounts, BatchEntry, BatchKind, BatchStep, EntryRefusal};
 
@@ -24,8 +24,6 @@ pub(super) struct PlanPart<'a> {
     /// `None`: an undo.
     pub(super) order: Option<&'a Order>,
     pub(super) work: &'a PartsOf,
-    /// Where a dry run goes on; what is written says so itself.
-    pub(super) reached: Option<&'a ResourceKey>,
 }
 
 /// What became of a part.
@@ -33,8 +31,16 @@ pub(super) struct PlanPart<'a> {
 pub(super) struct PartTold {
     /// Of the batch as it is kept.
     pub(super) counts: BatchCounts,
-    pub(super) of_part: BatchCounts,
     pub(super) entries: Vec<BatchEntry>,
+    pub(super) is_done: bool,
+}
+
+/// What became of a part of a dry run, which keeps nothing of it.
+pub(super) struct PartSupposed {
+    /// Of this part.
+    pub(super) counts: BatchCounts,
+    pub(super) entries: Vec<BatchEntry>,
+    /// The last resource that was looked at.
     pub(super) reached: Option<ResourceKey>,
     pub(super) is_done: bool,
 }
@@ -52,11 +58,19 @@ struct Items {
 }
 
 /// What a part comes to.
-#[derive(Default)]
 struct Made {
     changes: Vec<EntityChange>,
+    /// What the account becomes by it.
+    after: AccountGraph,
     counts: BatchCounts,
     entries: Vec<BatchEntry>,
+}
+
+impl Made {
+    fn told(&self) -> Vec<BatchEntry> {
+        let told = self.entries.iter().filter(|entry| is_told(entry));
+        told.cloned().collect()
+    }
 }
 
 #[async_trait]
@@ -72,26 +86,14 @@ impl Planning for PlanPart<'_> {
             Some(batch) => (Some(batch.reached.clone()), batch),
             None => (None, self.new_batch()),
         };
-        let after = match self.request.dry_run {
-            true => self.reached.cloned(),
-            false => batch.reached.clone(),
-        };
-        let items = self.items(after).await?;
-        let attributes = self.attributes(&items.items).await?;
-        let made = self.made(present, items.items, attributes).await?;
+        let graph = Arc::new(present.graph.clone());
+        let (made, items) = self.make(graph, batch.reached.clone()).await?;
         add(&mut batch.counts, made.counts);
         batch.reached.clone_from(&items.reached);
         batch.is_done = items.is_last;
         let told = PartTold {
             counts: batch.counts,
-            of_part: made.counts,
-            entries: made
-                .entries
-                .iter()
-                .filter(|entry| is_told(entry))
-                .cloned()
-                .collect(),
-            reached: items.reached,
+            entries: made.told(),
             is_done: items.is_last,
         };
         Ok(Planned {
@@ -104,7 +106,7 @@ impl Planning for PlanPart<'_> {
                 entries: made.entries,
             }),
             remembered: false,
-            stored: !self.request.dry_run,
+            stored: true,
             told,
         })
     }
@@ -128,10 +130,40 @@ fn nothing_left(batch: &Batch) -> Planned<PartTold> {
 }
 
 impl PlanPart<'_> {
+    /// Makes the part on top of what is supposed of the account, and supposes it too.
+    pub(super) async fn suppose(
+        &self,
+        supposed: &mut Supposed,
+        after: Option<ResourceKey>,
+    ) -> Result<PartSupposed, BulkError> {
+        let (made, items) = self.make(Arc::clone(supposed.after()), after).await?;
+        let entries = made.told();
+        let directory = &self.partitions.directory;
+        directory
+            .suppose_changes(supposed, &made.changes, made.after)
+            .await?;
+        Ok(PartSupposed {
+            counts: made.counts,
+            entries,
+            reached: items.reached,
+            is_done: items.is_last,
+        })
+    }
+
+    /// What the part behind a resource makes of the account.
+    async fn make(
+        &self,
+        graph: Arc<AccountGraph>,
+        after: Option<ResourceKey>,
+    ) -> Result<(Made, Items), BulkError> {
+        let mut items = self.items(after).await?;
+        let attributes = self.attributes(&items.items).await?;
+        let those = std::mem::take(&mut items.items);
+        let made = self.made(graph, those, attributes).await?;
+        Ok((made, items))
+    }
+
     async fn stored(&self) -> Result<Option<Batch>, BulkError> {
-        if self.request.dry_run {
-            return Ok(None);
-        }
         let batches = &self.partitions.batches;
         let stored = batches.batch(&self.request.account, self.batch).await?;
         match stored {
@@ -225,7 +257,7 @@ impl PlanPart<'_> {
     /// Plans off the async workers.
     async fn made(
         &self,
-        present: Arc<ReadGraph>,
+        graph: Arc<AccountGraph>,
         items: Vec<Item>,
         attributes: BTreeMap<ResourceKey, Attributes>,
     ) -> Result<Made, BulkError> {
@@ -235,8 +267,8 @@ impl PlanPart<'_> {
         let now = self.partitions.clock.now();
         let work = move || {
             let part = Part {
-                graph: &present.graph,
-                authority: Authority::of(&present.graph, request.actor.as_ref(), now),
+                graph: &graph,
+                authority: Authority::of(&graph, request.actor.as_ref(), now),
                 order: order.as_ref(),
                 filter: filter.as_ref(),
                 attributes: &attributes,
@@ -260,7 +292,7 @@ struct Part<'a> {
 
 impl Part<'_> {
     fn make(&self, account: &Id, items: Vec<Item>) -> Result<Made, DirectoryError> {
-        let mut made = Made::default();
+        let (mut counts, mut entries) = (BatchCounts::default(), Vec::new());
         let mut changes = Vec::new();
         for item in items {
             if !self.is_meant(&item.key) {
@@ -269,12 +301,12 @@ impl Part<'_> {
             let entry = self.entry(item);
             match &entry.effect {
                 Some(effect) if effect.is_change() => {
-                    made.counts.changed += 1;
-                    made.counts.orphaned += u64::from(effect.orphans);
+                    counts.changed += 1;
+                    counts.orphaned += u64::from(effect.orphans);
                     changes.extend(effect.changes(&entry.resource));
                 }
-                _ if entry.refusal.is_some() => made.counts.refused += 1,
-                _ => made.counts.unchanged += 1,
+                _ if entry.refusal.is_some() => counts.refused += 1,
+                _ => counts.unchanged += 1,
             }
             let says_nothing = entry.refusal.is_none()
                 && entry
@@ -282,16 +314,18 @@ impl Part<'_> {
                     .as_ref()
                     .is_none_or(|effect| !effect.is_change() && effect.still_assigned.is_empty());
             if !says_nothing {
-                made.entries.push(entry);
+                entries.push(entry);
             }
         }
         let set = change::plan(account, Some(self.graph), &changes)?;
         // What would be stored can be loaded again.
-        self.graph
-            .apply(&set.changes)
-            .map_err(DirectoryError::Unusable)?;
-        made.changes = set.changes;
-        Ok(made)
+        let after = self.graph.apply(&set.changes);
+        Ok(Made {
+            after: after.map_err(DirectoryError::Unusable)?,
+            changes: set.changes,
+            counts,
+            entries,
+        })
     }
 
     /// Whether a resource still meets the filter by which it was found.

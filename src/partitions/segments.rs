@@ -7,12 +7,15 @@
 //! plain SQL writer changed is judged by all rules. Both follow the change log, so nothing has to be
 //! remembered by whoever makes the change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::authz::difference::Halted;
+use crate::authz::graph::AccountGraph;
 use crate::authz::model::{Id, ResourceKey, Segment};
 use crate::authz::segment::{ExpressionError, Rule, Rules, Settled, strays};
 use crate::clock::Clock;
-use crate::directory::{Directory, DirectoryError};
+use crate::directory::{Directory, DirectoryError, Foreseen, Judged};
 use crate::graph_cache::{Consistency, ReadError, ReadGraph};
 use crate::store::segment_jobs::{JobCause, JobFilter, SegmentJob, SegmentJobs};
 use crate::store::{Head, Store, StoreError};
@@ -51,7 +54,7 @@ impl From<StoreError> for SegmentError {
 }
 
 /// What running a rule would come to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Trial {
     /// Where the account stood.
     pub head: Head,
@@ -60,6 +63,8 @@ pub struct Trial {
     /// The first of the records that would get or lose rows, at most [`SAMPLES_MAX`] each.
     pub gaining: Vec<ResourceKey>,
     pub losing: Vec<ResourceKey>,
+    /// What it would do to access; the counts are whole also where that is too much to compare.
+    pub foreseen: Result<Foreseen, Halted>,
 }
 
 /// Cheap to clone; all clones work on the same store and cache.
@@ -153,7 +158,11 @@ impl Segments {
         segment: &Id,
         instead: Option<Segment>,
     ) -> Result<Trial, SegmentError> {
-        let read = self.present(account).await?;
+        let mut supposed = self.directory.supposing(account).await?;
+        let graph = Arc::clone(supposed.after());
+        let head = supposed
+            .head()
+            .ok_or_else(|| ReadError::UnknownAccount(account.clone()))?;
         let (rules, resource_type) = match instead {
             Some(instead) => {
                 let resource_type = instead.resource_type.clone();
@@ -163,7 +172,7 @@ impl Segments {
                 }
                 (Rules::Tried(Arc::new(rule)), resource_type)
             }
-            None => match read.graph.rule(segment.as_str()) {
+            None => match graph.rule(segment.as_str()) {
                 Some(rule) => (
                     Rules::Segment(segment.clone()),
                     rule.segment().resource_type.clone(),
@@ -171,44 +180,45 @@ impl Segments {
                 None => return Err(SegmentError::UnknownSegment(segment.clone())),
             },
         };
-        if read
-            .graph
-            .catalog()
-            .type_ix(resource_type.as_str())
-            .is_none()
-        {
+        if graph.catalog().type_ix(resource_type.as_str()).is_none() {
             return Err(SegmentError::UnknownType(resource_type));
         }
-        let mut trial = Trial {
-            head: read.head,
-            records: 0,
-            settled: Settled::default(),
-            gaining: Vec::new(),
-            losing: Vec::new(),
-        };
-        let others = self.strays(account, &read, segment, &resource_type).await?;
+        let mut tally = Tally::default();
+        let others = self.strays(account, &graph, segment, &resource_type).await?;
+        let none = HashMap::new();
         for keys in others.chunks(scan::PAGE) {
-            trial.note(&self.compare(account, &read, &rules, keys.to_vec()).await?);
+            let keys = keys.to_vec();
+            let judged = self.directory.judge(&mut supposed, &rules, keys, &none);
+            tally.note(&judged.await?);
         }
         let mut after = None;
-        while let Some(keys) = scan::page(&read.graph, &resource_type, after.as_ref()) {
+        while let Some(keys) = scan::page(&graph, &resource_type, after.as_ref()) {
             after = keys.last().map(|key| key.id.clone());
-            trial.note(&self.compare(account, &read, &rules, keys).await?);
+            let judged = self.directory.judge(&mut supposed, &rules, keys, &none);
+            tally.note(&judged.await?);
         }
-        Ok(trial)
+        let foreseen = self.directory.preview(&mut supposed).await?;
+        Ok(Trial {
+            head,
+            records: tally.records,
+            settled: tally.settled,
+            gaining: tally.gaining,
+            losing: tally.losing,
+            foreseen,
+        })
     }
 
     /// Records of other types with rows of a segment.
     async fn strays(
         &self,
         account: &Id,
-        read: &Arc<ReadGraph>,
+        graph: &Arc<AccountGraph>,
         segment: &Id,
         resource_type: &Id,
     ) -> Result<Vec<ResourceKey>, SegmentError> {
-        let (read, segment) = (Arc::clone(read), segment.clone());
+        let (graph, segment) = (Arc::clone(graph), segment.clone());
         let graphs = self.directory.graphs();
-        let find = move || strays(&read.graph, &segment);
+        let find = move || strays(&graph, &segment);
         let mut keys = graphs.compute(account, find).await?;
         keys.retain(|key| key.resource_type != *resource_type);
         Ok(keys)
@@ -220,21 +230,30 @@ impl Segments {
     }
 }
 
-impl Trial {
-    fn note(&mut self, compared: &scan::Compared) {
-        self.records += compared.records;
-        self.settled.add(compared.settled);
+/// What was judged of a trial so far.
+#[derive(Default)]
+struct Tally {
+    records: u64,
+    settled: Settled,
+    gaining: Vec<ResourceKey>,
+    losing: Vec<ResourceKey>,
+}
+
+impl Tally {
+    fn note(&mut self, judged: &Judged) {
+        self.records += judged.outcome.records;
+        self.settled.add(judged.outcome.settled);
         let sample = |samples: &mut Vec<ResourceKey>, key: &ResourceKey| {
             if samples.len() < SAMPLES_MAX {
                 samples.push(key.clone());
             }
         };
-        for difference in &compared.different {
-            if difference.gains {
-                sample(&mut self.gaining, &difference.key);
+        for different in judged.outcome.different(&judged.before) {
+            if different.gains {
+                sample(&mut self.gaining, &different.key);
             }
-            if difference.loses {
-                sample(&mut self.losing, &difference.key);
+            if different.loses {
+                sample(&mut self.losing, &different.key);
             }
         }
     }

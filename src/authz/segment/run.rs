@@ -28,6 +28,30 @@ pub struct Outcome {
     pub records: u64,
 }
 
+/// A record whose rows are not as the rules say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Different {
+    pub key: ResourceKey,
+    /// Rows come, and rows go.
+    pub gains: bool,
+    pub loses: bool,
+}
+
+impl Outcome {
+    /// How the changed records differ from those of the graph that the rules were run on.
+    pub fn different(&self, graph: &AccountGraph) -> Vec<Different> {
+        let different = self.changed.iter().filter_map(|after| {
+            let before = graph.resource(&after.key)?;
+            Some(Different {
+                gains: !after.assignments.is_subset(&before.assignments),
+                loses: !before.assignments.is_subset(&after.assignments),
+                key: after.key.clone(),
+            })
+        });
+        different.collect()
+    }
+}
+
 /// Runs rules over records. `attributes` has those of the records that have any.
 pub fn run(
     graph: &AccountGraph,

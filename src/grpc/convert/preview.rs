@@ -1,35 +1,119 @@
 //! What changes do to access, on the wire.
 
+use prost::Message;
+
 use super::{effect_to_wire, level_to_wire, timestamp_to_wire};
 use crate::authz::decision::Decision;
-use crate::authz::graph::AccountGraph;
+use crate::authz::difference::Halted;
 use crate::authz::model::Id;
 use crate::authz::preview::{
     AccessDifference, ActionTotals, Orphan, Preview, ToolDifference, UserAndType,
 };
+use crate::directory::Foreseen;
+use crate::grpc::chunks::CHUNK_BYTES;
 use crate::grpc::wire;
 
 /// Of each list the most that an answer holds beside others.
 const SAMPLE_MAX: usize = 1_000;
 
-/// A preview with the first of each list.
-pub fn preview_sample_to_wire(preview: &Preview, after: &AccountGraph) -> wire::AccessPreview {
-    let differences = preview.differences.iter().take(SAMPLE_MAX);
-    let tools = preview.tools.iter().take(SAMPLE_MAX);
-    let orphans = preview.orphans(after).take(SAMPLE_MAX);
-    let locked_in = preview.locked_in.iter().take(SAMPLE_MAX);
-    let locked_out = preview.locked_out.iter().take(SAMPLE_MAX);
-    wire::AccessPreview {
-        summary: Some(access_summary_to_wire(preview)),
-        differences: differences.map(access_difference_to_wire).collect(),
-        tool_differences: tools.map(tool_difference_to_wire).collect(),
-        orphaned: orphans.map(|orphan| orphan_to_wire(&orphan)).collect(),
-        locked_in: locked_in.map(user_of_type_to_wire).collect(),
-        locked_out: locked_out.map(user_of_type_to_wire).collect(),
+/// About the most bytes of a list in such an answer, so that it fits a message whatever ids are like.
+const SAMPLE_BYTES: usize = 512 * 1_024;
+
+/// What a dry run says of access in one answer: a preview with the first of each list, or why there
+/// is none. What is too much to compare can be written all the same, so that is told beside the rest.
+pub fn foreseen_to_wire(
+    foreseen: &Result<Foreseen, Halted>,
+) -> (Option<wire::AccessPreview>, String) {
+    match foreseen {
+        Ok(foreseen) => (Some(sample(foreseen)), String::new()),
+        Err(halted) => (None, halted.to_string()),
     }
 }
 
-pub fn access_summary_to_wire(preview: &Preview) -> wire::AccessSummary {
+fn sample(foreseen: &Foreseen) -> wire::AccessPreview {
+    let Foreseen { preview, after } = foreseen;
+    wire::AccessPreview {
+        summary: Some(access_summary_to_wire(preview)),
+        differences: first(preview.differences.iter().map(access_difference_to_wire)),
+        tool_differences: first(preview.tools.iter().map(tool_difference_to_wire)),
+        orphaned: first(preview.orphans(after).map(|orphan| orphan_to_wire(&orphan))),
+        locked_in: first(preview.locked_in.iter().map(user_of_type_to_wire)),
+        locked_out: first(preview.locked_out.iter().map(user_of_type_to_wire)),
+    }
+}
+
+fn first<T: Message>(list: impl Iterator<Item = T>) -> Vec<T> {
+    let mut bytes = 0;
+    list.take(SAMPLE_MAX)
+        .take_while(|item| {
+            bytes += item.encoded_len();
+            bytes <= SAMPLE_BYTES
+        })
+        .collect()
+}
+
+/// A whole preview in parts of about a chunk, each list after the other; at least one part.
+pub fn preview_parts(foreseen: &Foreseen) -> impl Iterator<Item = wire::AccessPreview> + Send {
+    let Foreseen { preview, after } = foreseen;
+    let differences = preview.differences.iter();
+    let tools = preview.tools.iter();
+    let locked_in = preview.locked_in.iter();
+    let locked_out = preview.locked_out.iter();
+    let orphaned = preview.orphans(after);
+    let mut items = differences
+        .map(|one| Item::Difference(access_difference_to_wire(one)))
+        .chain(tools.map(|one| Item::Tool(tool_difference_to_wire(one))))
+        .chain(locked_in.map(|one| Item::LockedIn(user_of_type_to_wire(one))))
+        .chain(locked_out.map(|one| Item::LockedOut(user_of_type_to_wire(one))))
+        .chain(orphaned.map(|one| Item::Orphaned(orphan_to_wire(&one))))
+        .peekable();
+    let mut summary = Some(access_summary_to_wire(preview));
+    std::iter::from_fn(move || {
+        if summary.is_none() && items.peek().is_none() {
+            return None;
+        }
+        let mut part = wire::AccessPreview {
+            summary: summary.take(),
+            ..wire::AccessPreview::default()
+        };
+        let mut bytes = 0;
+        while bytes < CHUNK_BYTES
+            && let Some(item) = items.next()
+        {
+            bytes += item.add_to(&mut part);
+        }
+        Some(part)
+    })
+}
+
+/// An element of one of the lists.
+enum Item {
+    Difference(wire::AccessDifference),
+    Tool(wire::ToolDifference),
+    LockedIn(wire::UserOfType),
+    LockedOut(wire::UserOfType),
+    Orphaned(wire::OrphanedResource),
+}
+
+impl Item {
+    /// Answers its bytes.
+    fn add_to(self, part: &mut wire::AccessPreview) -> usize {
+        fn push<T: Message>(list: &mut Vec<T>, item: T) -> usize {
+            let bytes = item.encoded_len();
+            list.push(item);
+            bytes
+        }
+        match self {
+            Self::Difference(item) => push(&mut part.differences, item),
+            Self::Tool(item) => push(&mut part.tool_differences, item),
+            Self::LockedIn(item) => push(&mut part.locked_in, item),
+            Self::LockedOut(item) => push(&mut part.locked_out, item),
+            Self::Orphaned(item) => push(&mut part.orphaned, item),
+        }
+    }
+}
+
+fn access_summary_to_wire(preview: &Preview) -> wire::AccessSummary {
     let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
     wire::AccessSummary {
         at: Some(timestamp_to_wire(preview.at)),
@@ -54,7 +138,7 @@ fn action_summary_to_wire(totals: &ActionTotals) -> wire::ActionSummary {
     }
 }
 
-pub fn access_difference_to_wire(difference: &AccessDifference) -> wire::AccessDifference {
+fn access_difference_to_wire(difference: &AccessDifference) -> wire::AccessDifference {
     let ids = |sample: &[Id]| sample.iter().map(Id::to_string).collect();
     wire::AccessDifference {
         user_id: difference.user.to_string(),
@@ -67,7 +151,7 @@ pub fn access_difference_to_wire(difference: &AccessDifference) -> wire::AccessD
     }
 }
 
-pub fn tool_difference_to_wire(difference: &ToolDifference) -> wire::ToolDifference {
+fn tool_difference_to_wire(difference: &ToolDifference) -> wire::ToolDifference {
     let decision = |decision: &Decision| wire::ToolDecision {
         decision: effect_to_wire(decision.effect).into(),
         reason: decision.reason.as_str().to_owned(),
@@ -83,7 +167,7 @@ pub fn tool_difference_to_wire(difference: &ToolDifference) -> wire::ToolDiffere
     }
 }
 
-pub fn orphan_to_wire(orphan: &Orphan<'_>) -> wire::OrphanedResource {
+fn orphan_to_wire(orphan: &Orphan<'_>) -> wire::OrphanedResource {
     wire::OrphanedResource {
         resource_type: orphan.resource_type.to_string(),
         resource_id: orphan.id.to_owned(),
@@ -91,7 +175,7 @@ pub fn orphan_to_wire(orphan: &Orphan<'_>) -> wire::OrphanedResource {
     }
 }
 
-pub fn user_of_type_to_wire(locked: &UserAndType) -> wire::UserOfType {
+fn user_of_type_to_wire(locked: &UserAndType) -> wire::UserOfType {
     wire::UserOfType {
         user_id: locked.user.to_string(),
         resource_type: locked.resource_type.to_string(),

@@ -47,6 +47,7 @@ pub fn trial_to_wire(trial: &Trial, revision: String) -> wire::SegmentTrial {
             .map(|key| entity_key_to_wire(&EntityKey::Resource(key.clone())))
             .collect()
     };
+    let (preview, preview_refused) = super::foreseen_to_wire(&trial.foreseen);
     wire::SegmentTrial {
         revision,
         records: trial.records,
@@ -56,6 +57,8 @@ pub fn trial_to_wire(trial: &Trial, revision: String) -> wire::SegmentTrial {
         withheld: trial.settled.withheld,
         gaining: keys(&trial.gaining),
         losing: keys(&trial.losing),
+        preview,
+        preview_refused,
     }
 }
 

@@ -97,7 +97,7 @@ impl DirectoryHandlers {
         changes: Vec<Change>,
     ) -> Result<wire::ApplyChangesResponse, Failure> {
         let account = Id::clone(&header.account);
-        let supposed = self
+        let mut supposed = self
             .directory
             .suppose(PreviewChanges {
                 account: account.clone(),
@@ -107,14 +107,8 @@ impl DirectoryHandlers {
             })
             .await
             .map_err(|error| blamed_on_revision(error.into(), EXPECTED))?;
-        // What is too much to compare can be written all the same, so that is told beside the rest.
-        let (preview, preview_refused) = match self.directory.preview(&supposed).await? {
-            Ok(found) => {
-                let preview = convert::preview_sample_to_wire(&found, supposed.after());
-                (Some(preview), String::new())
-            }
-            Err(halted) => (None, halted.to_string()),
-        };
+        let foreseen = self.directory.preview(&mut supposed).await?;
+        let (preview, preview_refused) = convert::foreseen_to_wire(&foreseen);
         Ok(wire::ApplyChangesResponse {
             revision: self.revision(&account, supposed.head()),
             summary: lines_to_wire(&supposed.lines),

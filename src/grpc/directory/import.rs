@@ -57,7 +57,7 @@ impl DirectoryHandlers {
                 if let Some(batch) = import.add(row)
                     && write(&mut import, batch, &sender).await?
                 {
-                    return end(&import, wire::ImportEnd::TooManyErrors, &sender).await;
+                    return end(import, wire::ImportEnd::TooManyErrors, &sender).await;
                 }
             }
             match self.next(&mut messages).await? {
@@ -68,9 +68,9 @@ impl DirectoryHandlers {
         if let Some(batch) = import.rest()
             && write(&mut import, batch, &sender).await?
         {
-            return end(&import, wire::ImportEnd::TooManyErrors, &sender).await;
+            return end(import, wire::ImportEnd::TooManyErrors, &sender).await;
         }
-        end(&import, wire::ImportEnd::Complete, &sender).await
+        end(import, wire::ImportEnd::Complete, &sender).await
     }
 
     /// A server that shuts down ends an import between two batches.
@@ -210,8 +210,21 @@ async fn tell(
     sender.send(response(import, errors)).await
 }
 
-async fn end(import: &Import, end: wire::ImportEnd, sender: &Sender) -> Result<(), Status> {
-    let mut last = response(import, Vec::new());
+/// Of a dry run, what it would do to access comes before the end.
+async fn end(mut import: Import, end: wire::ImportEnd, sender: &Sender) -> Result<(), Status> {
+    let foreseen = sender.unless_gone(import.foresee()).await?;
+    let mut last = response(&import, Vec::new());
+    match foreseen.map_err(failure)? {
+        None => {}
+        Some(Err(halted)) => last.preview_refused = halted.to_string(),
+        Some(Ok(foreseen)) => {
+            for part in convert::preview_parts(&foreseen) {
+                let mut told = response(&import, Vec::new());
+                told.preview = Some(part);
+                sender.send(told).await?;
+            }
+        }
+    }
     last.set_end(end);
     sender.send(last).await
 }
@@ -223,6 +236,8 @@ fn response(import: &Import, errors: Vec<wire::ImportLineError>) -> wire::Import
         revision: import.token().encode(),
         end: wire::ImportEnd::Unspecified.into(),
         withheld: Vec::new(),
+        preview: None,
+        preview_refused: String::new(),
     }
 }
 

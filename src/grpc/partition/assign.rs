@@ -8,7 +8,9 @@ use tonic::Status;
 
 use super::PartitionHandlers;
 use crate::authz::assignment::{AssignMode, Order};
+use crate::authz::difference::Halted;
 use crate::authz::model::{Id, Principal};
+use crate::directory::Foreseen;
 use crate::grpc::admission::Admission;
 use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks};
 use crate::grpc::convert::{self, Path};
@@ -21,122 +23,134 @@ use crate::store::audit::Author;
 /// Most targets of one call.
 const TARGETS_MAX: usize = 1_000;
 
-/// What every bulk is asked with besides its work.
-struct Asked<'a> {
+/// A call that carries out a bulk.
+pub(super) trait BulkCall: Message + Sized {
+    const METHOD: &'static str;
+    type Response: Send + 'static;
+
+    /// What every bulk is asked with besides its work.
+    fn asked(&mut self) -> Asked<'_>;
+    fn work(&self) -> Result<Work, Failure>;
+    fn response(report: wire::BatchReport) -> Self::Response;
+}
+
+pub(super) struct Asked<'a> {
     account_id: &'a str,
     actor_user_id: &'a str,
-    idempotency_key: &'a str,
+    idempotency_key: &'a mut String,
     dry_run: bool,
 }
 
+impl BulkCall for wire::AssignResourcesRequest {
+    const METHOD: &'static str = "AssignResources";
+    type Response = wire::AssignResourcesResponse;
+
+    fn asked(&mut self) -> Asked<'_> {
+        Asked {
+            account_id: &self.account_id,
+            actor_user_id: &self.actor_user_id,
+            idempotency_key: &mut self.idempotency_key,
+            dry_run: self.dry_run,
+        }
+    }
+
+    fn work(&self) -> Result<Work, Failure> {
+        let on = convert::selection(self.resources.as_ref())?;
+        let order = order(self)?;
+        Ok(Work::Order { order, on })
+    }
+
+    fn response(report: wire::BatchReport) -> Self::Response {
+        wire::AssignResourcesResponse {
+            report: Some(report),
+        }
+    }
+}
+
+impl BulkCall for wire::UnpartitionRequest {
+    const METHOD: &'static str = "Unpartition";
+    type Response = wire::UnpartitionResponse;
+
+    fn asked(&mut self) -> Asked<'_> {
+        Asked {
+            account_id: &self.account_id,
+            actor_user_id: &self.actor_user_id,
+            idempotency_key: &mut self.idempotency_key,
+            dry_run: self.dry_run,
+        }
+    }
+
+    fn work(&self) -> Result<Work, Failure> {
+        Ok(Work::Order {
+            order: Order::Unpartition,
+            on: convert::selection(self.resources.as_ref())?,
+        })
+    }
+
+    fn response(report: wire::BatchReport) -> Self::Response {
+        wire::UnpartitionResponse {
+            report: Some(report),
+        }
+    }
+}
+
+impl BulkCall for wire::UndoBatchRequest {
+    const METHOD: &'static str = "UndoBatch";
+    type Response = wire::UndoBatchResponse;
+
+    fn asked(&mut self) -> Asked<'_> {
+        Asked {
+            account_id: &self.account_id,
+            actor_user_id: &self.actor_user_id,
+            idempotency_key: &mut self.idempotency_key,
+            dry_run: self.dry_run,
+        }
+    }
+
+    fn work(&self) -> Result<Work, Failure> {
+        Ok(Work::UndoBatch(convert::id(&self.batch_id, "batch_id")?))
+    }
+
+    fn response(report: wire::BatchReport) -> Self::Response {
+        wire::UndoBatchResponse {
+            report: Some(report),
+        }
+    }
+}
+
+impl BulkCall for wire::UndoImportRequest {
+    const METHOD: &'static str = "UndoImport";
+    type Response = wire::UndoImportResponse;
+
+    fn asked(&mut self) -> Asked<'_> {
+        Asked {
+            account_id: &self.account_id,
+            actor_user_id: &self.actor_user_id,
+            idempotency_key: &mut self.idempotency_key,
+            dry_run: self.dry_run,
+        }
+    }
+
+    fn work(&self) -> Result<Work, Failure> {
+        Ok(Work::UndoImport(convert::id(&self.job, "job")?))
+    }
+
+    fn response(report: wire::BatchReport) -> Self::Response {
+        wire::UndoImportResponse {
+            report: Some(report),
+        }
+    }
+}
+
 impl PartitionHandlers {
-    pub(super) async fn assign_resources(
-        &self,
-        admission: &Admission,
-        mut message: wire::AssignResourcesRequest,
-        author: Author,
-    ) -> Result<Chunks<wire::AssignResourcesResponse>, Status> {
-        let key = std::mem::take(&mut message.idempotency_key);
-        let digest = digest("AssignResources", &message);
-        let asked = Asked {
-            account_id: &message.account_id,
-            actor_user_id: &message.actor_user_id,
-            idempotency_key: &key,
-            dry_run: message.dry_run,
-        };
-        let work = |selection| {
-            Ok(Work::Order {
-                order: order(&message)?,
-                on: selection,
-            })
-        };
-        let request = header(admission, &asked, digest, author, || {
-            work(convert::selection(message.resources.as_ref())?)
-        })?;
-        self.run(request, |report| wire::AssignResourcesResponse {
-            report: Some(report),
-        })
-        .await
-    }
-
-    pub(super) async fn unpartition(
-        &self,
-        admission: &Admission,
-        mut message: wire::UnpartitionRequest,
-        author: Author,
-    ) -> Result<Chunks<wire::UnpartitionResponse>, Status> {
-        let key = std::mem::take(&mut message.idempotency_key);
-        let digest = digest("Unpartition", &message);
-        let asked = Asked {
-            account_id: &message.account_id,
-            actor_user_id: &message.actor_user_id,
-            idempotency_key: &key,
-            dry_run: message.dry_run,
-        };
-        let request = header(admission, &asked, digest, author, || {
-            Ok(Work::Order {
-                order: Order::Unpartition,
-                on: convert::selection(message.resources.as_ref())?,
-            })
-        })?;
-        self.run(request, |report| wire::UnpartitionResponse {
-            report: Some(report),
-        })
-        .await
-    }
-
-    pub(super) async fn undo_batch(
-        &self,
-        admission: &Admission,
-        mut message: wire::UndoBatchRequest,
-        author: Author,
-    ) -> Result<Chunks<wire::UndoBatchResponse>, Status> {
-        let key = std::mem::take(&mut message.idempotency_key);
-        let digest = digest("UndoBatch", &message);
-        let asked = Asked {
-            account_id: &message.account_id,
-            actor_user_id: &message.actor_user_id,
-            idempotency_key: &key,
-            dry_run: message.dry_run,
-        };
-        let request = header(admission, &asked, digest, author, || {
-            Ok(Work::UndoBatch(convert::id(&message.batch_id, "batch_id")?))
-        })?;
-        self.run(request, |report| wire::UndoBatchResponse {
-            report: Some(report),
-        })
-        .await
-    }
-
-    pub(super) async fn undo_import(
-        &self,
-        admission: &Admission,
-        mut message: wire::UndoImportRequest,
-        author: Author,
-    ) -> Result<Chunks<wire::UndoImportResponse>, Status> {
-        let key = std::mem::take(&mut message.idempotency_key);
-        let digest = digest("UndoImport", &message);
-        let asked = Asked {
-            account_id: &message.account_id,
-            actor_user_id: &message.actor_user_id,
-            idempotency_key: &key,
-            dry_run: message.dry_run,
-        };
-        let request = header(admission, &asked, digest, author, || {
-            Ok(Work::UndoImport(convert::id(&message.job, "job")?))
-        })?;
-        self.run(request, |report| wire::UndoImportResponse {
-            report: Some(report),
-        })
-        .await
-    }
-
     /// What is wrong with the request as a whole is told before the stream begins.
-    async fn run<T: Send + 'static>(
+    pub(super) async fn bulk<C: BulkCall>(
         &self,
-        request: BulkRequest,
-        response: impl Fn(wire::BatchReport) -> T + Send + Sync + 'static,
-    ) -> Result<Chunks<T>, Status> {
+        admission: &Admission,
+        call: C,
+        author: Author,
+    ) -> Result<Chunks<C::Response>, Status> {
+        let request = request(admission, call, author)?;
         let mut bulk = self.partitions.begin(request).await.map_err(failure)?;
         let shutdown = self.shutdown.clone();
         Ok(self.reading.chunks(move |sender| async move {
@@ -152,44 +166,81 @@ impl PartitionHandlers {
                 let Some(told) = bulk.next().await.map_err(failure)? else {
                     return Ok(());
                 };
-                for report in reports(&bulk, &told) {
-                    send(&sender, response(report)).await?;
+                let mut reports = reports(&bulk, &told);
+                let last = reports.pop();
+                for report in reports {
+                    sender.send(C::response(report)).await?;
                 }
+                let Some(mut last) = last else {
+                    continue;
+                };
+                if told.is_done
+                    && let foreseeing = sender.unless_gone(bulk.foresee())
+                    && let Some(foreseen) = foreseeing.await?.map_err(failure)?
+                {
+                    last = tell_foreseen::<C>(last, &foreseen, &sender).await?;
+                }
+                sender.send(C::response(last)).await?;
             }
         }))
     }
 }
 
-async fn send<T>(sender: &ChunkSender<T>, response: T) -> Result<(), Status> {
-    sender.send(response).await
+/// Tells what a dry run would do to access before it is done; answers the last report.
+async fn tell_foreseen<C: BulkCall>(
+    mut last: wire::BatchReport,
+    foreseen: &Result<Foreseen, Halted>,
+    sender: &ChunkSender<C::Response>,
+) -> Result<wire::BatchReport, Status> {
+    match foreseen {
+        Err(halted) => last.preview_refused = halted.to_string(),
+        Ok(foreseen) => {
+            let bare = wire::BatchReport {
+                done: false,
+                refusals: Vec::new(),
+                still_assigned: Vec::new(),
+                ..last.clone()
+            };
+            for part in convert::preview_parts(foreseen) {
+                let report = wire::BatchReport {
+                    preview: Some(part),
+                    ..bare.clone()
+                };
+                sender.send(C::response(report)).await?;
+            }
+        }
+    }
+    Ok(last)
 }
 
-fn digest(rpc: &str, unkeyed: &impl Message) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    idempotency::update(&mut digest, rpc.as_bytes());
-    idempotency::update(&mut digest, &unkeyed.encode_to_vec());
-    digest.finalize().into()
-}
-
-fn header(
+fn request<C: BulkCall>(
     admission: &Admission,
-    asked: &Asked<'_>,
-    request_digest: [u8; 32],
+    mut call: C,
     author: Author,
-    work: impl FnOnce() -> Result<Work, Failure>,
 ) -> Result<BulkRequest, Failure> {
+    let asked = call.asked();
+    // The digest is that of the call without its key.
+    let key = std::mem::take(asked.idempotency_key);
     let account = admission.account(asked.account_id)?;
     admission.writes_as(asked.actor_user_id)?;
     let actor = convert::optional_id(asked.actor_user_id, "actor_user_id")?;
+    let dry_run = asked.dry_run;
     Ok(BulkRequest {
         account: Id::clone(&account),
-        work: work()?,
+        work: call.work()?,
         author: author.for_actor(actor.clone()),
         actor,
-        key: convert::optional_id(asked.idempotency_key, "idempotency_key")?,
-        request_digest,
-        dry_run: asked.dry_run,
+        key: convert::optional_id(&key, "idempotency_key")?,
+        request_digest: digest(&call),
+        dry_run,
     })
+}
+
+fn digest<C: BulkCall>(unkeyed: &C) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    idempotency::update(&mut digest, C::METHOD.as_bytes());
+    idempotency::update(&mut digest, &unkeyed.encode_to_vec());
+    digest.finalize().into()
 }
 
 fn order(message: &wire::AssignResourcesRequest) -> Result<Order, Failure> {

@@ -1,11 +1,10 @@
 //! `PreviewChanges` and `ListPreviewedAccess`: a look before the leap.
 
-use prost::Message;
 use tonic::{Status, Streaming};
 
 use super::PartitionHandlers;
+use crate::authz::change::Change;
 use crate::authz::model::Id;
-use crate::authz::preview::Preview;
 use crate::authz::visibility::Question;
 use crate::directory::{PreviewChanges, PreviewedAccess, Supposed};
 use crate::grpc::admission::{Admission, AdmittedAccount};
@@ -30,7 +29,7 @@ impl PartitionHandlers {
         admission: &Admission,
         mut messages: Streaming<wire::PreviewChangesRequest>,
     ) -> Result<Chunks<wire::PreviewChangesResponse>, Status> {
-        let mut message = next(&mut messages).await?.unwrap_or_default();
+        let message = next(&mut messages).await?.unwrap_or_default();
         let mut header = header(
             admission,
             &message.account_id,
@@ -38,23 +37,22 @@ impl PartitionHandlers {
             &message.actor_user_id,
             message.at.as_ref(),
         )?;
-        let mut list = ChangeList::new("PreviewChanges", []);
-        loop {
-            list.add(std::mem::take(&mut message.changes))?;
-            match next(&mut messages).await? {
-                Some(following) => message = without_header(following)?,
-                None => break,
-            }
-        }
-        header.looked_at.changes = list.finish().0;
-        let supposed = self.suppose(header.looked_at).await?;
+        header.looked_at.changes = gathered("PreviewChanges", message, &mut messages).await?;
+        let mut supposed = self.suppose(header.looked_at).await?;
         let handlers = self.clone();
         Ok(self.reading.chunks(move |sender| async move {
-            let found = handlers.directory.preview(&supposed);
+            let found = handlers.directory.preview(&mut supposed);
             let found = sender.unless_gone(found).await?.map_err(Failure::from)?;
             let found = found.map_err(Failure::from)?;
-            let revision = handlers.revision(&header.account, &supposed);
-            tell(&found, &supposed, revision, &sender).await
+            let mut revision = handlers.revision(&header.account, &supposed);
+            for part in convert::preview_parts(&found) {
+                let message = wire::PreviewChangesResponse {
+                    revision: std::mem::take(&mut revision),
+                    preview: Some(part),
+                };
+                sender.send(message).await?;
+            }
+            Ok(())
         }))
     }
 
@@ -63,7 +61,7 @@ impl PartitionHandlers {
         admission: &Admission,
         mut messages: Streaming<wire::ListPreviewedAccessRequest>,
     ) -> Result<Chunks<wire::ListPreviewedAccessResponse>, Status> {
-        let mut message = next(&mut messages).await?.unwrap_or_default();
+        let message = next(&mut messages).await?.unwrap_or_default();
         let mut header = header(
             admission,
             &message.account_id,
@@ -76,22 +74,15 @@ impl PartitionHandlers {
             resource_type: convert::id(&message.resource_type, "resource_type")?,
             action: convert::id(&message.action, "action")?,
         };
-        let mut list = ChangeList::new("ListPreviewedAccess", []);
-        loop {
-            list.add(std::mem::take(&mut message.changes))?;
-            match next(&mut messages).await? {
-                Some(following) => message = list_without_header(following)?,
-                None => break,
-            }
-        }
-        header.looked_at.changes = list.finish().0;
-        let supposed = self.suppose(header.looked_at).await?;
+        header.looked_at.changes =
+            gathered("ListPreviewedAccess", message, &mut messages).await?;
+        let mut supposed = self.suppose(header.looked_at).await?;
         supposed
             .resolve(&question)
             .map_err(|error| Failure::unknown_name(&error))?;
         let handlers = self.clone();
         Ok(self.reading.chunks(move |sender| async move {
-            let found = handlers.directory.previewed_access(&supposed, question);
+            let found = handlers.directory.previewed_access(&mut supposed, question);
             let found = sender.unless_gone(found).await?.map_err(Failure::from)?;
             let found = found.map_err(Failure::from)?;
             let revision = handlers.revision(&header.account, &supposed);
@@ -135,33 +126,63 @@ fn header(
     Ok(Header { account, looked_at })
 }
 
-fn without_header(
-    message: wire::PreviewChangesRequest,
-) -> Result<wire::PreviewChangesRequest, Failure> {
-    let set = [
-        (!message.account_id.is_empty(), "account_id"),
-        (!message.expected_revision.is_empty(), EXPECTED),
-        (!message.actor_user_id.is_empty(), "actor_user_id"),
-        (message.at.is_some(), "at"),
-    ];
-    belongs_to_the_first(&set)?;
-    Ok(message)
+/// One message of a stream that brings changes.
+trait BringsChanges {
+    fn changes(&mut self) -> Vec<wire::Change>;
+    /// The fields of the header, and whether each is set.
+    fn header(&self) -> Vec<(bool, &'static str)>;
 }
 
-fn list_without_header(
-    message: wire::ListPreviewedAccessRequest,
-) -> Result<wire::ListPreviewedAccessRequest, Failure> {
-    let set = [
-        (!message.account_id.is_empty(), "account_id"),
-        (!message.expected_revision.is_empty(), EXPECTED),
-        (!message.actor_user_id.is_empty(), "actor_user_id"),
-        (message.at.is_some(), "at"),
-        (!message.user_id.is_empty(), "user_id"),
-        (!message.resource_type.is_empty(), "resource_type"),
-        (!message.action.is_empty(), "action"),
-    ];
-    belongs_to_the_first(&set)?;
-    Ok(message)
+impl BringsChanges for wire::PreviewChangesRequest {
+    fn changes(&mut self) -> Vec<wire::Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn header(&self) -> Vec<(bool, &'static str)> {
+        vec![
+            (!self.account_id.is_empty(), "account_id"),
+            (!self.expected_revision.is_empty(), EXPECTED),
+            (!self.actor_user_id.is_empty(), "actor_user_id"),
+            (self.at.is_some(), "at"),
+        ]
+    }
+}
+
+impl BringsChanges for wire::ListPreviewedAccessRequest {
+    fn changes(&mut self) -> Vec<wire::Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn header(&self) -> Vec<(bool, &'static str)> {
+        vec![
+            (!self.account_id.is_empty(), "account_id"),
+            (!self.expected_revision.is_empty(), EXPECTED),
+            (!self.actor_user_id.is_empty(), "actor_user_id"),
+            (self.at.is_some(), "at"),
+            (!self.user_id.is_empty(), "user_id"),
+            (!self.resource_type.is_empty(), "resource_type"),
+            (!self.action.is_empty(), "action"),
+        ]
+    }
+}
+
+/// The changes of all messages of a stream, whose first one is at hand.
+async fn gathered<M: BringsChanges>(
+    method: &str,
+    mut message: M,
+    messages: &mut Streaming<M>,
+) -> Result<Vec<Change>, Status> {
+    let mut list = ChangeList::new(method, []);
+    loop {
+        list.add(message.changes())?;
+        match next(messages).await? {
+            Some(following) => {
+                belongs_to_the_first(&following.header())?;
+                message = following;
+            }
+            None => return Ok(list.finish().0),
+        }
+    }
 }
 
 fn belongs_to_the_first(fields: &[(bool, &str)]) -> Result<(), Failure> {
@@ -171,72 +192,6 @@ fn belongs_to_the_first(fields: &[(bool, &str)]) -> Result<(), Failure> {
             "the field belongs into the first message of the stream alone",
         )),
         None => Ok(()),
-    }
-}
-
-/// A preview in parts of about a chunk, each list after the other.
-async fn tell(
-    found: &Preview,
-    supposed: &Supposed,
-    revision: String,
-    sender: &ChunkSender<wire::PreviewChangesResponse>,
-) -> Result<(), Status> {
-    let mut part = Part {
-        sender,
-        message: wire::PreviewChangesResponse {
-            revision,
-            preview: Some(wire::AccessPreview {
-                summary: Some(convert::access_summary_to_wire(found)),
-                ..wire::AccessPreview::default()
-            }),
-        },
-        bytes: 0,
-    };
-    for difference in &found.differences {
-        let difference = convert::access_difference_to_wire(difference);
-        part.add(difference, |preview| &mut preview.differences)
-            .await?;
-    }
-    for tool in &found.tools {
-        let tool = convert::tool_difference_to_wire(tool);
-        part.add(tool, |preview| &mut preview.tool_differences)
-            .await?;
-    }
-    for locked in &found.locked_in {
-        let locked = convert::user_of_type_to_wire(locked);
-        part.add(locked, |preview| &mut preview.locked_in).await?;
-    }
-    for locked in &found.locked_out {
-        let locked = convert::user_of_type_to_wire(locked);
-        part.add(locked, |preview| &mut preview.locked_out).await?;
-    }
-    for orphan in found.orphans(supposed.after()) {
-        let orphan = convert::orphan_to_wire(&orphan);
-        part.add(orphan, |preview| &mut preview.orphaned).await?;
-    }
-    sender.send(part.message).await
-}
-
-/// The part that is being filled.
-struct Part<'s> {
-    sender: &'s ChunkSender<wire::PreviewChangesResponse>,
-    message: wire::PreviewChangesResponse,
-    bytes: usize,
-}
-
-impl Part<'_> {
-    async fn add<T: Message>(
-        &mut self,
-        item: T,
-        list: fn(&mut wire::AccessPreview) -> &mut Vec<T>,
-    ) -> Result<(), Status> {
-        self.bytes += item.encoded_len();
-        list(self.message.preview.get_or_insert_default()).push(item);
-        if self.bytes >= CHUNK_BYTES {
-            self.bytes = 0;
-            self.sender.send(std::mem::take(&mut self.message)).await?;
-        }
-        Ok(())
     }
 }
 

@@ -6,19 +6,11 @@ use std::sync::Arc;
 use super::{SegmentError, Segments};
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{Id, ResourceKey};
-use crate::authz::segment::{Rules, Settled, run};
+use crate::authz::segment::{Different, Rules, Settled, run};
 use crate::graph_cache::ReadGraph;
 
 /// Records that are compared at a time.
 pub(super) const PAGE: usize = 1_000;
-
-/// A record whose rows are not as the rules say.
-#[derive(Debug)]
-pub(super) struct Different {
-    pub(super) key: ResourceKey,
-    pub(super) gains: bool,
-    pub(super) loses: bool,
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Compared {
@@ -44,18 +36,10 @@ impl Segments {
         let compare = move || {
             let attributes: HashMap<_, _> = attributes.into_iter().collect();
             let outcome = run(&read.graph, &rules, &keys, &attributes);
-            let different = outcome.changed.into_iter().filter_map(|after| {
-                let before = read.graph.resource(&after.key)?;
-                Some(Different {
-                    gains: !after.assignments.is_subset(&before.assignments),
-                    loses: !before.assignments.is_subset(&after.assignments),
-                    key: after.key,
-                })
-            });
             Compared {
+                different: outcome.different(&read.graph),
                 records: outcome.records,
                 settled: outcome.settled,
-                different: different.collect(),
             }
         };
         Ok(self.directory.graphs().compute(account, compare).await?)
