@@ -34,8 +34,8 @@ pub(crate) use write::{Planned, Planning, Precondition, WRITE_TRIES_MAX, WriteHe
 
 pub use access_watch::{AccessWatch, AccessWatchError, Due, Moment, VisibilityChange};
 pub use preview::{Foreseen, Ids, PreviewChanges, PreviewedAccess};
-pub use supposed::Supposed;
 pub(crate) use supposed::Judged;
+pub use supposed::Supposed;
 pub use watch::{ChangeWatch, WatchEvent};
 
 /// Accounts whose heads are asked for in one query.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::grpc::wire;
 
 use super::connection::from_wire_time;
-use super::error::CliError;
+use super::error::{CliError, one_line};
 use super::output::{Colour, Output};
 
 /// Lines of one list that are printed for people unless all are asked for.
@@ -28,6 +28,40 @@ pub struct ShownPreview {
     pub orphaned: Vec<ShownOrphan>,
     pub locked_in: Vec<ShownUserOfType>,
     pub locked_out: Vec<ShownUserOfType>,
+}
+
+/// What a dry run says of access: a preview, or why there is none. Of another run neither.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ShownAccess {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview: Option<ShownPreview>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    preview_refused: String,
+}
+
+impl ShownAccess {
+    /// Takes over what an answer, or the next part of one, has of it.
+    pub fn add(&mut self, preview: Option<wire::AccessPreview>, refused: String) {
+        if let Some(part) = preview {
+            self.preview.get_or_insert_default().add(part);
+        }
+        if !refused.is_empty() {
+            self.preview_refused = refused;
+        }
+    }
+
+    /// For people, after what would be written; `whole` prints all lines that are here.
+    pub fn print(&self, whole: bool, output: &mut Output) -> Result<(), CliError> {
+        if let Some(preview) = &self.preview {
+            output.line("access:")?;
+            preview.print(whole, output)?;
+        }
+        if !self.preview_refused.is_empty() {
+            let why = one_line(&self.preview_refused);
+            output.line(&format!("access is not told: {why}"))?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -177,7 +211,7 @@ fn print_list(
     }
     let more = count(lines.len().saturating_sub(shown)) + hidden;
     if more > 0 {
-        let more = format!("  and {more} more: {what}; `ambit preview --all` prints them");
+        let more = format!("  and {more} more: {what}; `--output json` has the lists");
         output.line(&output.painted(Colour::Dim, &more))?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::authz::model::{Entity, Id};
 use crate::authz::yaml::{At, Place};
 use crate::client::WrittenLine;
 
-use super::access_preview::ShownPreview;
+use super::access_preview::ShownAccess;
 use super::destination::{self, Destination, DestinationArgs, WriteError, Written};
 use super::documents::{self, DocumentFile};
 use super::error::{CliError, Exit};
@@ -58,10 +58,8 @@ struct AccountAnswer {
     revision: String,
     summary: Vec<WrittenLine>,
     /// Of a dry run; its lists are the first of each.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    preview: Option<ShownPreview>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    preview_refused: String,
+    #[serde(flatten)]
+    access: ShownAccess,
 }
 
 /// The documents of one account, in the order of the files.
@@ -115,8 +113,7 @@ async fn write_all(
             account_id: account.id.to_string(),
             revision: written.revision,
             summary: written.lines,
-            preview: written.preview,
-            preview_refused: written.preview_refused,
+            access: written.access,
         });
     }
     if arguments.format.format == Format::Json {
@@ -300,14 +297,7 @@ fn print(
         for line in &written.lines {
             output.line(&format!("  {line}"))?;
         }
-        if let Some(preview) = &written.preview {
-            output.line("access:")?;
-            preview.print(false, output)?;
-        }
-        if !written.preview_refused.is_empty() {
-            output.line(&format!("access is not told: {}", written.preview_refused))?;
-        }
-        return Ok(());
+        return written.access.print(false, output);
     }
     let what = match written.lines.len() {
         0 => "nothing to change".to_owned(),

@@ -1,9 +1,10 @@
 //! `ambit assign`, `unassign`, `unpartition` and `undo`: who resources are limited to, in bulk.
 
 use crate::authz::model::{Id, Principal, Timestamp};
+use crate::grpc::wire::partition_service_client::PartitionServiceClient;
 use crate::grpc::{convert, wire};
 
-use super::connection::{self, ServerArgs};
+use super::connection::{self, Link, ServerArgs};
 use super::error::{CliError, Exit};
 use super::output::{FormatArgs, Output};
 
@@ -149,24 +150,8 @@ async fn assignments(
         idempotency_key: bulk.key(),
         dry_run: bulk.dry_run,
     };
-    let answers = bulk
-        .server
-        .partitions()
-        .await?
-        .assign_resources(request)
-        .await;
-    let mut answers = answers
-        .map_err(|status| connection::refused(&status))?
-        .into_inner();
-    let mut told = Told::new(bulk.dry_run, bulk.format.format);
-    while let Some(answer) = answers
-        .message()
-        .await
-        .map_err(|status| connection::refused(&status))?
-    {
-        told.part(answer.report, output)?;
-    }
-    told.end(output)
+    let answers = bulk.client().await?.assign_resources(request).await;
+    bulk.told(answers, |answer| answer.report, output).await
 }
 
 pub async fn unpartition(
@@ -181,26 +166,13 @@ pub async fn unpartition(
         idempotency_key: bulk.key(),
         dry_run: bulk.dry_run,
     };
-    let answers = bulk.server.partitions().await?.unpartition(request).await;
-    let mut answers = answers
-        .map_err(|status| connection::refused(&status))?
-        .into_inner();
-    let mut told = Told::new(bulk.dry_run, bulk.format.format);
-    while let Some(answer) = answers
-        .message()
-        .await
-        .map_err(|status| connection::refused(&status))?
-    {
-        told.part(answer.report, output)?;
-    }
-    told.end(output)
+    let answers = bulk.client().await?.unpartition(request).await;
+    bulk.told(answers, |answer| answer.report, output).await
 }
 
 pub async fn undo(arguments: UndoArguments, output: &mut Output) -> Result<Exit, CliError> {
     let bulk = &arguments.bulk;
-    let mut told = Told::new(bulk.dry_run, bulk.format.format);
-    let mut client = bulk.server.partitions().await?;
-    let refused = |status| connection::refused(&status);
+    let mut client = bulk.client().await?;
     let account_id = arguments.account.to_string();
     if let Some(job) = &arguments.import {
         let request = wire::UndoImportRequest {
@@ -210,29 +182,41 @@ pub async fn undo(arguments: UndoArguments, output: &mut Output) -> Result<Exit,
             idempotency_key: bulk.key(),
             dry_run: bulk.dry_run,
         };
-        let answers = client.undo_import(request).await.map_err(refused)?;
-        let mut answers = answers.into_inner();
-        while let Some(answer) = answers.message().await.map_err(refused)? {
-            told.part(answer.report, output)?;
-        }
-    } else {
-        let request = wire::UndoBatchRequest {
-            account_id,
-            batch_id: arguments.batch.map(|id| id.to_string()).unwrap_or_default(),
-            actor_user_id: bulk.actor(),
-            idempotency_key: bulk.key(),
-            dry_run: bulk.dry_run,
-        };
-        let answers = client.undo_batch(request).await.map_err(refused)?;
-        let mut answers = answers.into_inner();
-        while let Some(answer) = answers.message().await.map_err(refused)? {
-            told.part(answer.report, output)?;
-        }
+        let answers = client.undo_import(request).await;
+        return bulk.told(answers, |answer| answer.report, output).await;
     }
-    told.end(output)
+    let request = wire::UndoBatchRequest {
+        account_id,
+        batch_id: arguments.batch.map(|id| id.to_string()).unwrap_or_default(),
+        actor_user_id: bulk.actor(),
+        idempotency_key: bulk.key(),
+        dry_run: bulk.dry_run,
+    };
+    let answers = client.undo_batch(request).await;
+    bulk.told(answers, |answer| answer.report, output).await
 }
 
 impl BulkArgs {
+    async fn client(&self) -> Result<PartitionServiceClient<Link>, CliError> {
+        self.server.partitions().await
+    }
+
+    /// Prints what the answers of a bulk tell.
+    async fn told<T>(
+        &self,
+        answers: Result<tonic::Response<tonic::Streaming<T>>, tonic::Status>,
+        report: impl Fn(T) -> Option<wire::BatchReport>,
+        output: &mut Output,
+    ) -> Result<Exit, CliError> {
+        let refused = |status| connection::refused(&status);
+        let mut answers = answers.map_err(refused)?.into_inner();
+        let mut told = Told::new(self.dry_run, self.format.format);
+        while let Some(answer) = answers.message().await.map_err(refused)? {
+            told.part(report(answer), output)?;
+        }
+        told.end(output)
+    }
+
     fn actor(&self) -> String {
         self.actor.as_ref().map(Id::to_string).unwrap_or_default()
     }

@@ -19,7 +19,7 @@ use crate::grpc::wire;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
 use crate::revision::RevisionToken;
 
-use super::access_preview::ShownPreview;
+use super::access_preview::ShownAccess;
 use super::author::author;
 use super::connection::{self, Link, ServerArgs};
 use super::error::CliError;
@@ -61,9 +61,7 @@ pub struct Written {
     pub revision: String,
     pub lines: Vec<WrittenLine>,
     /// Of a dry run: what it would do to access.
-    pub preview: Option<ShownPreview>,
-    /// Of a dry run without one: why.
-    pub preview_refused: String,
+    pub access: ShownAccess,
 }
 
 /// Why an account was not written.
@@ -253,6 +251,8 @@ async fn write_server(
         .await
         .map_err(|status| write_error(&status))?
         .into_inner();
+    let mut access = ShownAccess::default();
+    access.add(response.preview, response.preview_refused);
     Ok(Written {
         revision: response.revision,
         lines: response
@@ -260,15 +260,8 @@ async fn write_server(
             .into_iter()
             .map(WrittenLine::of_wire)
             .collect(),
-        preview: response.preview.map(shown),
-        preview_refused: response.preview_refused,
+        access,
     })
-}
-
-fn shown(preview: wire::AccessPreview) -> ShownPreview {
-    let mut shown = ShownPreview::default();
-    shown.add(preview);
-    shown
 }
 
 pub(super) fn write_error(status: &tonic::Status) -> WriteError {
@@ -318,8 +311,7 @@ async fn write_store(
     Ok(Written {
         revision: revision.unwrap_or_default(),
         lines: applied.lines.into_iter().map(line_from_core).collect(),
-        preview: None,
-        preview_refused: String::new(),
+        access: ShownAccess::default(),
     })
 }
 
@@ -342,8 +334,9 @@ async fn look_ahead(
         .map_err(store_write_error)?;
     let foreseen = directory.preview(&mut supposed).await;
     let foreseen = foreseen.map_err(store_write_error)?;
-    let (preview, preview_refused) = convert::foreseen_to_wire(&foreseen);
-    let preview = preview.map(shown);
+    let (preview, refused) = convert::foreseen_to_wire(&foreseen);
+    let mut access = ShownAccess::default();
+    access.add(preview, refused);
     let head = supposed.head();
     let revision = head.map(|head| directory.graphs().token(account, head).encode());
     Ok(Written {
@@ -352,8 +345,7 @@ async fn look_ahead(
             .into_iter()
             .map(line_from_core)
             .collect(),
-        preview,
-        preview_refused,
+        access,
     })
 }
 

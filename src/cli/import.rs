@@ -12,6 +12,7 @@ use crate::grpc::convert;
 use crate::grpc::wire;
 use crate::imports::{BATCH_ROWS_MAX, ERRORS_MAX_DEFAULT, ImportRequest, Mode};
 
+use super::access_preview::ShownAccess;
 use super::author::author;
 use super::destination::DestinationArgs;
 use super::error::{CliError, Exit, one_line};
@@ -121,6 +122,9 @@ struct ImportAnswer {
     revision: String,
     progress: ProgressAnswer,
     errors: Vec<ErrorAnswer>,
+    /// Of a dry run.
+    #[serde(flatten)]
+    access: ShownAccess,
 }
 
 #[derive(Serialize)]
@@ -257,6 +261,7 @@ struct Report {
     keeps_errors: bool,
     revision: String,
     end: wire::ImportEnd,
+    access: ShownAccess,
     is_dry: bool,
     format: Format,
 }
@@ -286,6 +291,7 @@ impl Report {
             keeps_errors: arguments.format.format == Format::Json,
             revision: String::new(),
             end: wire::ImportEnd::Unspecified,
+            access: ShownAccess::default(),
             is_dry: arguments.dry_run,
             format: arguments.format.format,
         })
@@ -295,6 +301,7 @@ impl Report {
         self.progress = told.progress;
         self.revision = told.revision;
         self.end = told.end;
+        self.access.add(told.preview, told.preview_refused);
         self.bar.set_position(self.settled());
         for withheld in told.withheld {
             let text = format!(
@@ -367,10 +374,12 @@ impl Report {
                     withheld: progress.withheld,
                 },
                 errors: std::mem::take(&mut self.errors),
+                access: std::mem::take(&mut self.access),
             }),
             Format::Human => {
                 let name = output.painted(Colour::Bold, request.account.as_str());
                 output.line(&format!("{name}: {}", self.sentence()))?;
+                self.access.print(false, output)?;
                 if self.end == wire::ImportEnd::TooManyErrors {
                     output.flush()?;
                     output::note(&format!(

@@ -108,10 +108,7 @@ impl Directory {
 
 impl Supposed {
     /// What is left of the work that a look may do.
-    fn work<'p>(
-        &self,
-        pause: &'p mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<Work<'p>, Halted> {
+    fn work<'p>(&self, pause: &'p mut dyn FnMut() -> ControlFlow<()>) -> Result<Work<'p>, Halted> {
         if let Some(halted) = &self.halted {
             return Err(halted.clone());
         }

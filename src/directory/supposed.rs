@@ -175,7 +175,8 @@ impl Directory {
     ) -> Result<Vec<ChangeLine>, DirectoryError> {
         let graph = AccountGraph::clone(&supposed.after);
         let account = &supposed.account;
-        let planned = plan::plan_in_steps(&self.graphs, account, intent, Some(graph), |after| after);
+        let planned =
+            plan::plan_in_steps(&self.graphs, account, intent, Some(graph), |after| after);
         let (mut set, after) = planned.await?;
         let after = after.map_err(DirectoryError::Unusable)?;
         plan::settle_attributes(self.store.as_ref(), &supposed.account, &mut set).await?;

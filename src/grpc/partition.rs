@@ -61,9 +61,7 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         let author = author(&request, "AssignResources");
         let admission = Admission::of(request.extensions())?;
         let message = request.into_inner();
-        Ok(Response::new(
-            self.bulk(&admission, message, author).await?,
-        ))
+        Ok(Response::new(self.bulk(&admission, message, author).await?))
     }
 
     type UnpartitionStream = Chunks<wire::UnpartitionResponse>;
@@ -75,9 +73,7 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         let author = author(&request, "Unpartition");
         let admission = Admission::of(request.extensions())?;
         let message = request.into_inner();
-        Ok(Response::new(
-            self.bulk(&admission, message, author).await?,
-        ))
+        Ok(Response::new(self.bulk(&admission, message, author).await?))
     }
 
     type UndoBatchStream = Chunks<wire::UndoBatchResponse>;
@@ -89,9 +85,7 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         let author = author(&request, "UndoBatch");
         let admission = Admission::of(request.extensions())?;
         let message = request.into_inner();
-        Ok(Response::new(
-            self.bulk(&admission, message, author).await?,
-        ))
+        Ok(Response::new(self.bulk(&admission, message, author).await?))
     }
 
     type UndoImportStream = Chunks<wire::UndoImportResponse>;
@@ -103,9 +97,7 @@ impl wire::partition_service_server::PartitionService for PartitionHandlers {
         let author = author(&request, "UndoImport");
         let admission = Admission::of(request.extensions())?;
         let message = request.into_inner();
-        Ok(Response::new(
-            self.bulk(&admission, message, author).await?,
-        ))
+        Ok(Response::new(self.bulk(&admission, message, author).await?))
     }
 
     async fn put_form(

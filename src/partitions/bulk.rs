@@ -14,9 +14,7 @@ use crate::authz::assignment::{Authority, Order, ResourceFilter};
 use crate::authz::difference::Halted;
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{Id, Principal, Provenance, ResourceKey};
-use crate::directory::{
-    DirectoryError, Foreseen, Precondition, Supposed, WriteHeader, Written,
-};
+use crate::directory::{DirectoryError, Foreseen, Precondition, Supposed, WriteHeader, Written};
 use crate::graph_cache::{Consistency, ReadError};
 use crate::revision::RevisionToken;
 use crate::store::audit::Author;

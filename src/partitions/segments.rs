@@ -184,7 +184,9 @@ impl Segments {
             return Err(SegmentError::UnknownType(resource_type));
         }
         let mut tally = Tally::default();
-        let others = self.strays(account, &graph, segment, &resource_type).await?;
+        let others = self
+            .strays(account, &graph, segment, &resource_type)
+            .await?;
         let none = HashMap::new();
         for keys in others.chunks(scan::PAGE) {
             let keys = keys.to_vec();

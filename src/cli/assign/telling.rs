@@ -3,6 +3,7 @@
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use crate::cli::access_preview::ShownAccess;
 use crate::cli::error::{CliError, Exit, one_line};
 use crate::cli::output::{self, Colour, Format, Output};
 use crate::grpc::wire;
@@ -14,6 +15,7 @@ pub(super) struct Told {
     last: wire::BatchReport,
     refusals: Vec<RefusalDocument>,
     still_assigned: Vec<StillDocument>,
+    access: ShownAccess,
 }
 
 #[derive(Debug, Serialize)]
@@ -27,6 +29,9 @@ struct Document {
     refusals: Vec<RefusalDocument>,
     still_assigned: Vec<StillDocument>,
     revision: String,
+    /// Of a dry run.
+    #[serde(flatten)]
+    access: ShownAccess,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,6 +57,7 @@ impl Told {
             last: wire::BatchReport::default(),
             refusals: Vec::new(),
             still_assigned: Vec::new(),
+            access: ShownAccess::default(),
         }
     }
 
@@ -71,6 +77,8 @@ impl Told {
         for still in still {
             self.still(still, output)?;
         }
+        let refused = std::mem::take(&mut report.preview_refused);
+        self.access.add(report.preview.take(), refused);
         let counts = report.counts.unwrap_or_default();
         self.bar
             .set_position(counts.changed + counts.unchanged + counts.refused);
@@ -145,6 +153,7 @@ impl Told {
                 refusals: self.refusals,
                 still_assigned: self.still_assigned,
                 revision: self.last.revision,
+                access: self.access,
             })?;
             return Ok(exit);
         }
@@ -156,6 +165,7 @@ impl Told {
             "{verb} {}, unchanged {}, refused {}, orphaned {}{batch}, revision {}",
             counts.changed, counts.unchanged, counts.refused, counts.orphaned, self.last.revision
         ))?;
+        self.access.print(false, output)?;
         Ok(exit)
     }
 }

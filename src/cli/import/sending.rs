@@ -29,6 +29,9 @@ pub(super) struct Told {
     pub(super) withheld: Vec<wire::ImportWithheld>,
     pub(super) revision: String,
     pub(super) end: wire::ImportEnd,
+    /// Of a dry run, towards its end.
+    pub(super) preview: Option<wire::AccessPreview>,
+    pub(super) preview_refused: String,
 }
 
 /// The rows of a file as they are read, and how the reading ended.
@@ -138,6 +141,8 @@ async fn to_server(
                 errors: answer.errors,
                 withheld: answer.withheld,
                 revision: answer.revision,
+                preview: answer.preview,
+                preview_refused: answer.preview_refused,
             })?;
         }
         match end {
@@ -183,7 +188,7 @@ async fn to_store(
             if let Some(batch) = import.add(row)
                 && write(&mut import, batch, &mut tell).await?
             {
-                tell(told(&import, wire::ImportEnd::TooManyErrors))?;
+                tell_end(import, wire::ImportEnd::TooManyErrors, &mut tell).await?;
                 return Ok(unreadable);
             }
         }
@@ -198,8 +203,31 @@ async fn to_store(
     {
         end = wire::ImportEnd::TooManyErrors;
     }
-    tell(told(&import, end))?;
+    tell_end(import, end, &mut tell).await?;
     Ok(unreadable)
+}
+
+/// As a server ends an import.
+async fn tell_end(
+    mut import: Import,
+    end: wire::ImportEnd,
+    tell: &mut impl FnMut(Told) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let foreseen = import.foresee().await.map_err(CliError::refused)?;
+    let mut last = told(&import, end);
+    match foreseen {
+        None => {}
+        Some(Err(halted)) => last.preview_refused = halted.to_string(),
+        Some(Ok(foreseen)) => {
+            for part in convert::preview_parts(&foreseen) {
+                tell(Told {
+                    preview: Some(part),
+                    ..told(&import, wire::ImportEnd::Unspecified)
+                })?;
+            }
+        }
+    }
+    tell(last)
 }
 
 async fn write(
@@ -231,5 +259,7 @@ fn told(import: &Import, end: wire::ImportEnd) -> Told {
         withheld: Vec::new(),
         revision: import.token().encode(),
         end,
+        preview: None,
+        preview_refused: String::new(),
     }
 }

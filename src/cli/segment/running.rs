@@ -53,14 +53,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliE
         .into_inner();
     if arguments.dry_run {
         let trial = ShownTrial::from(given(answer.trial)?);
-        match arguments.format.format {
-            Format::Human => {
-                for line in trial.lines() {
-                    output.line(&line)?;
-                }
-            }
-            Format::Json => output.json(&trial)?,
-        }
+        trial.print(arguments.format.format, output)?;
         return Ok(Exit::Success);
     }
     let mut job = ShownJob::from(given(answer.job)?);

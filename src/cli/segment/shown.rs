@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use crate::cli::access_preview::ShownAccess;
 use crate::cli::answer;
-use crate::cli::error::one_line;
-use crate::cli::output::{Colour, Output};
+use crate::cli::error::{CliError, one_line};
+use crate::cli::output::{Colour, Format, Output};
 use crate::grpc::wire;
 
 #[derive(Serialize)]
@@ -131,6 +132,8 @@ pub struct ShownTrial {
     pub withheld: u64,
     pub gaining: Vec<String>,
     pub losing: Vec<String>,
+    #[serde(flatten)]
+    access: ShownAccess,
 }
 
 impl From<wire::SegmentTrial> for ShownTrial {
@@ -140,6 +143,8 @@ impl From<wire::SegmentTrial> for ShownTrial {
                 .map(|key| format!("{}/{}", key.resource_type, key.id))
                 .collect()
         };
+        let mut access = ShownAccess::default();
+        access.add(trial.preview, trial.preview_refused);
         Self {
             revision: trial.revision,
             records: trial.records,
@@ -149,12 +154,25 @@ impl From<wire::SegmentTrial> for ShownTrial {
             withheld: trial.withheld,
             gaining: keys(trial.gaining),
             losing: keys(trial.losing),
+            access,
         }
     }
 }
 
 impl ShownTrial {
-    pub fn lines(&self) -> Vec<String> {
+    pub fn print(&self, format: Format, output: &mut Output) -> Result<(), CliError> {
+        match format {
+            Format::Json => output.json(self),
+            Format::Human => {
+                for line in self.lines() {
+                    output.line(&line)?;
+                }
+                self.access.print(false, output)
+            }
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
             "{} records  {}",
             self.records,

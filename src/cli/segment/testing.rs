@@ -140,13 +140,6 @@ async fn of_a_server(
         .map_err(|status| refused(&status))?
         .into_inner();
     let trial = ShownTrial::from(given(answer.trial)?);
-    match arguments.format.format {
-        Format::Human => {
-            for line in trial.lines() {
-                output.line(&line)?;
-            }
-        }
-        Format::Json => output.json(&trial)?,
-    }
+    trial.print(arguments.format.format, output)?;
     Ok(Exit::Success)
 }

@@ -174,11 +174,11 @@ impl PartitionHandlers {
                 let Some(mut last) = last else {
                     continue;
                 };
-                if told.is_done
-                    && let foreseeing = sender.unless_gone(bulk.foresee())
-                    && let Some(foreseen) = foreseeing.await?.map_err(failure)?
-                {
-                    last = tell_foreseen::<C>(last, &foreseen, &sender).await?;
+                if told.is_done {
+                    let foreseen = sender.unless_gone(bulk.foresee()).await?;
+                    if let Some(foreseen) = foreseen.map_err(failure)? {
+                        last = tell_foreseen::<C>(last, &foreseen, &sender).await?;
+                    }
                 }
                 sender.send(C::response(last)).await?;
             }

@@ -74,8 +74,7 @@ impl PartitionHandlers {
             resource_type: convert::id(&message.resource_type, "resource_type")?,
             action: convert::id(&message.action, "action")?,
         };
-        header.looked_at.changes =
-            gathered("ListPreviewedAccess", message, &mut messages).await?;
+        header.looked_at.changes = gathered("ListPreviewedAccess", message, &mut messages).await?;
         let mut supposed = self.suppose(header.looked_at).await?;
         supposed
             .resolve(&question)
