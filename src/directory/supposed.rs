@@ -311,3 +311,53 @@ pub(crate) struct Judged {
     pub(crate) outcome: Outcome,
     pub(crate) before: Arc<AccountGraph>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authz::graph::GraphBuilder;
+    use crate::authz::model::{Account, CatalogRef, PartnerProgram, Settings};
+
+    fn supposed() -> Supposed {
+        let id = |text| Id::parse(text).unwrap();
+        let mut builder = GraphBuilder::default();
+        builder.push(Entity::Account(Account {
+            id: id("acme"),
+            catalog: CatalogRef::BuiltIn(id("hubspot")),
+            plan: id("enterprise"),
+            partner_program: PartnerProgram::None,
+            payment_method_valid: true,
+            settings: Settings::default(),
+        }));
+        let graph = Arc::new(builder.finish().unwrap());
+        let now = Timestamp::from_unix_micros(1).unwrap();
+        Supposed::new(id("acme"), None, graph, now)
+    }
+
+    #[test]
+    fn what_is_too_much_to_suppose_is_told_and_nothing_more_is_kept() {
+        let mut supposed = supposed();
+        supposed.count(RECORDS_MAX);
+        assert_eq!(supposed.halted, None);
+        supposed.count(1);
+        let why = supposed.halted.clone().unwrap().to_string();
+        assert!(why.contains("2000000 records that would change"), "{why}");
+        let change = EntityChange::Delete(EntityKey::Segment(Id::parse("s").unwrap()));
+        let after = Arc::clone(supposed.after());
+        supposed.become_of(&[change], after);
+        assert!(supposed.due.segments.is_empty());
+    }
+
+    #[test]
+    fn records_that_rules_judge_are_work() {
+        let mut supposed = supposed();
+        let records = usize::try_from(WORK_MAX / RECORD_CHECKS).unwrap();
+        supposed.spend(records);
+        assert_eq!(supposed.halted, None);
+        supposed.spend(1);
+        assert_eq!(
+            supposed.halted,
+            Some(Halted::TooMuchWork { limit: WORK_MAX })
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! A look before the leap: what changes would do to access, on an account that is small enough to see
 //! what must come out. That it is exact is shown on random accounts (`properties/differences.rs`).
 
+mod dry_runs;
 mod program;
 mod watching;
 mod wire;

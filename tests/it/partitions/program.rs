@@ -40,7 +40,17 @@ fn commands_assign_take_back_open_and_undo() {
         "--to",
         "team:de",
     ];
-    server.run(of_de.iter().chain(&["--dry-run"])).ends(0);
+    // P2: a dry run tells who gains and who loses, and writes nothing.
+    let dry = server.run(of_de.iter().chain(&["--dry-run"])).ends(0);
+    assert_eq!(
+        dry.lines()[1..],
+        [
+            "access:",
+            "  contact.view: 1 user gains 1",
+            "  + lena contact.view 1: c1",
+            "  lena reaches a first contact"
+        ]
+    );
     assert_eq!(list(), "", "a dry run writes nothing");
     server.run(of_de.iter().chain(&["--key", "k"])).ends(0);
     assert_eq!(list(), "c1\n");
@@ -58,12 +68,18 @@ fn commands_assign_take_back_open_and_undo() {
         .ends(0);
     assert_eq!(list(), "c1\nc2\n");
     let open = ["unpartition", "acme", "contact", "--assigned-to", "team:de"];
+    let dry = server.run(open.iter().chain(&["--dry-run", "--output", "json"]));
+    let preview = &dry.ends(0).json()["preview"];
+    assert_eq!(preview["differences"][0]["user_id"], "lena");
+    assert_eq!(preview["differences"][0]["lost"], 2);
+    assert_eq!(preview["locked_out_total"], 1);
     let refused = server.run(open.iter().chain(&["--as", "lena"])).ends(1);
     assert!(
         refused.stdout.contains("NO_ASSIGN_AUTHORITY"),
         "{}",
         refused.stdout
     );
+    assert!(!refused.stdout.contains("access:"), "it is no dry run");
     let opened = server.run(open.iter().chain(&["--as", "sa", "--output", "json"]));
     let batch = opened.ends(0).json()["batch_id"]
         .as_str()
@@ -85,5 +101,44 @@ fn commands_assign_take_back_open_and_undo() {
     ] {
         server.run(wrong).ends(2);
     }
+    server.stop();
+}
+
+#[test]
+fn p2_a_dry_run_of_an_import_tells_who_gains_on_a_server_and_on_a_store() {
+    let home = Home::new();
+    let server = Server::start(&home);
+    server.apply(ACCOUNT);
+    let file = home.path().join("fair.csv");
+    std::fs::write(&file, "id\nc1\nc9\n").unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    let asked = [
+        "import",
+        "acme",
+        &file,
+        "--type",
+        "contact",
+        "--to",
+        "team:de",
+        "--dry-run",
+    ];
+    let told = server.run(asked).ends(0);
+    let access = [
+        "access:",
+        "  contact.view: 1 user gains 2",
+        "  + lena contact.view 2: c1, c9",
+        "  lena reaches a first contact",
+    ];
+    assert_eq!(told.lines()[1..], access);
+    let mut on_store = crate::cli::ambit(asked);
+    let told = crate::cli::run(on_store.args(home.database())).ends(0);
+    assert_eq!(told.lines()[1..], access);
+    let list = server.run(["list", "acme", "lena", "contact.view"]).ends(0);
+    assert_eq!(list.stdout, "", "a dry run writes nothing");
+    // The control: really done, the list is what was told, and no preview comes with it.
+    let done = server.run(&asked[..asked.len() - 1]).ends(0);
+    assert!(!done.stdout.contains("access:"), "{}", done.stdout);
+    let list = server.run(["list", "acme", "lena", "contact.view"]).ends(0);
+    assert_eq!(list.lines(), ["c1", "c9"]);
     server.stop();
 }

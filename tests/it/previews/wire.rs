@@ -238,3 +238,59 @@ async fn a_dry_run_tells_what_it_would_do_to_access() {
     assert_eq!(seen, BTreeSet::from(["c1", "c2", "c3"]));
     server.stop().await;
 }
+
+/// P2: the preview of a bulk comes whole before the bulk is done, whatever its size.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_a_dry_run_of_a_bulk_tells_a_whole_preview_before_it_is_done() {
+    let server = TestServer::start().await;
+    let contacts = names("c", 5_000);
+    server.make_account("acme", &contacts).await;
+    let mut client = server.partitions();
+    let request = |mode: wire::AssignMode, dry_run| wire::AssignResourcesRequest {
+        account_id: "acme".to_owned(),
+        resources: Some(wire::ResourceSelection {
+            resource_type: "contact".to_owned(),
+            selection: Some(wire::resource_selection::Selection::Filter(
+                wire::ResourceFilter {
+                    everything: true,
+                    ..wire::ResourceFilter::default()
+                },
+            )),
+        }),
+        mode: mode.into(),
+        targets: vec![wire::Principal {
+            principal: Some(wire::principal::Principal::UserId("u".to_owned())),
+        }],
+        dry_run,
+        ..wire::AssignResourcesRequest::default()
+    };
+    let mut told = async |mode, dry_run| {
+        let answers = client.assign_resources(request(mode, dry_run)).await;
+        let answers = collect(answers.unwrap().into_inner()).await.unwrap();
+        let reports = answers.into_iter().map(|answer| answer.report.unwrap());
+        reports.collect::<Vec<_>>()
+    };
+    // The control: what is done tells no preview.
+    let done = told(wire::AssignMode::Add, false).await;
+    assert!(done.iter().all(|report| report.preview.is_none()));
+    let tried = told(wire::AssignMode::Remove, true).await;
+    let (last, before) = tried.split_last().unwrap();
+    assert!(last.done && last.preview.is_none() && last.preview_refused.is_empty());
+    assert!(before.iter().all(|report| !report.done));
+    assert_eq!(last.counts.unwrap().orphaned, 5_000);
+    let parts: Vec<_> = before
+        .iter()
+        .filter_map(|report| report.preview.as_ref())
+        .collect();
+    assert!(parts.len() > 1, "5,000 orphans in one part");
+    let summary = parts[0].summary.as_ref().unwrap();
+    assert_eq!(summary.orphaned_total, 5_000);
+    assert!(parts[1..].iter().all(|part| part.summary.is_none()));
+    let orphans: BTreeSet<&String> = parts
+        .iter()
+        .flat_map(|part| &part.orphaned)
+        .map(|orphan| &orphan.resource_id)
+        .collect();
+    assert!(orphans.into_iter().eq(&contacts));
+    server.stop().await;
+}

@@ -129,13 +129,23 @@ async fn segments_are_listed_shown_tried_and_run_on_the_command_line() {
         [
             "8 records  matched 2  added 2  removed 0",
             "+ contact/bogdan",
-            "+ contact/emil"
+            "+ contact/emil",
+            "access:",
+            "  contact.communicate: 2 users gain 4",
+            "  contact.edit: 1 user gains 2",
+            "  + piotr contact.communicate 2: bogdan, emil",
+            "  + piotr contact.edit 2: bogdan, emil",
+            "  + zofia contact.communicate 2: bogdan, emil",
         ]
     );
     let dry = server.run(["segment", "recalculate", "lumen", "readers", "--dry-run"]);
     assert_eq!(
         lines(&dry.ends(0).stdout),
-        ["8 records  matched 2  added 0  removed 0"]
+        [
+            "8 records  matched 2  added 0  removed 0",
+            "access:",
+            "  nobody gains or loses access"
+        ]
     );
     let ran = server
         .run(["segment", "recalculate", "lumen", "readers", "--wait"])
