@@ -41,8 +41,8 @@ use background::Background;
 use opening::{Opened, in_directory, open_directory, open_until_ended};
 use parts::{
     authentication_of, console_of, console_url, decision_log_of, feed_of, graphs_of, linking,
-    measured, notifications_of, observe_of, partitions_of, pushed_of, requests_of, retention_of,
-    segments_of, serve_http, tell, tls_of, transport_of,
+    notifications_of, observe_of, partitions_of, pushed_of, requests_of, retention_of, segments_of,
+    serve_http, tell, tls_of, transport_of,
 };
 use ports::{Reserved, raise_descriptor_limit};
 use task::{Task, Tasks};
@@ -130,9 +130,9 @@ impl App {
         let last = CancellationToken::new();
         let telling = Arc::new(OnceLock::new());
         let http = serve_http(config, http, &tls, &telling, &shutdown, &last)?;
-        let opened = open_until_ended(config, clock.as_ref(), &shutdown).await?;
         let metrics = Arc::new(Metrics::new()?);
-        let (store, outbox) = measured(opened.store, opened.outbox, &clock, &metrics);
+        let opened = open_until_ended(config, &clock, &metrics, &shutdown).await?;
+        let (store, outbox) = (opened.store, opened.outbox);
         let authentication = authentication_of(config, &tls, opened.tokens, &clock).await?;
         let graphs = graphs_of(config, &store, &clock);
         graphs.tell_load_seconds(metrics.load_seconds());
@@ -142,7 +142,8 @@ impl App {
         let requests = requests_of(&directory, &store, &outbox, &clock, linking);
         let kept = (Arc::clone(&opened.batches), opened.forms);
         let partitions = partitions_of(&directory, &store, kept, &clock);
-        let (segments, reconciler) = segments_of(&directory, &store, opened.segment_jobs, &clock)?;
+        let jobs = opened.segment_jobs;
+        let (segments, reconciler) = segments_of(&directory, &store, jobs, &clock, &metrics)?;
         let decision_log = decision_log_of(config, &clock, &metrics)?;
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);

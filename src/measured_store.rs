@@ -13,32 +13,25 @@ use crate::authz::model::{Attributes, Id, ResourceKey, Timestamp};
 use crate::clock::Clock;
 use crate::metrics::StoreMetrics;
 use crate::store::audit::{AuditFilter, AuditPage, AuditStep, Author};
-use crate::store::outbox::{
-    ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Lane, Outbox,
-};
 use crate::store::{
     AccountSummary, ChangeProbe, Changes, Head, Heartbeat, IdempotencyKey, Nonce, Notifications,
     PendingAccount, RememberedWrite, RequestFilter, Snapshot, Store, StoreError, StoreIdentity,
     Write,
 };
 
-pub struct Measured {
-    store: Arc<dyn Store>,
-    outbox: Arc<dyn Outbox>,
+mod roles;
+
+/// A database in all of its roles.
+pub struct Measured<D> {
+    database: Arc<D>,
     clock: Arc<dyn Clock>,
     metrics: StoreMetrics,
 }
 
-impl Measured {
-    pub fn new(
-        store: Arc<dyn Store>,
-        outbox: Arc<dyn Outbox>,
-        clock: Arc<dyn Clock>,
-        metrics: StoreMetrics,
-    ) -> Self {
+impl<D> Measured<D> {
+    pub fn new(database: Arc<D>, clock: Arc<dyn Clock>, metrics: StoreMetrics) -> Self {
         Self {
-            store,
-            outbox,
+            database,
             clock,
             metrics,
         }
@@ -76,26 +69,26 @@ fn outcome(error: &StoreError) -> &'static str {
 }
 
 #[async_trait]
-impl Store for Measured {
+impl<D: Store> Store for Measured<D> {
     fn identity(&self) -> Arc<StoreIdentity> {
-        self.store.identity()
+        self.database.identity()
     }
 
     async fn refresh_identity(&self) -> Result<Arc<StoreIdentity>, StoreError> {
-        self.timed("refresh_identity", self.store.refresh_identity())
+        self.timed("refresh_identity", self.database.refresh_identity())
             .await
     }
 
     async fn head(&self, account: &Id) -> Result<Option<Head>, StoreError> {
-        self.timed("head", self.store.head(account)).await
+        self.timed("head", self.database.head(account)).await
     }
 
     async fn heads(&self, accounts: &[Id]) -> Result<Vec<AccountSummary>, StoreError> {
-        self.timed("heads", self.store.heads(accounts)).await
+        self.timed("heads", self.database.heads(accounts)).await
     }
 
     async fn nonce_at(&self, account: &Id, revision: u64) -> Result<Option<Nonce>, StoreError> {
-        self.timed("nonce_at", self.store.nonce_at(account, revision))
+        self.timed("nonce_at", self.database.nonce_at(account, revision))
             .await
     }
 
@@ -104,7 +97,7 @@ impl Store for Measured {
         after: Option<&Id>,
         limit: u32,
     ) -> Result<Vec<AccountSummary>, StoreError> {
-        self.timed("accounts", self.store.accounts(after, limit))
+        self.timed("accounts", self.database.accounts(after, limit))
             .await
     }
 
@@ -113,12 +106,12 @@ impl Store for Measured {
         account: &Id,
         attributes: bool,
     ) -> Result<Option<Snapshot>, StoreError> {
-        self.timed("snapshot", self.store.snapshot(account, attributes))
+        self.timed("snapshot", self.database.snapshot(account, attributes))
             .await
     }
 
     async fn changes_since(&self, account: &Id, have: Head) -> Result<Changes, StoreError> {
-        self.timed("changes_since", self.store.changes_since(account, have))
+        self.timed("changes_since", self.database.changes_since(account, have))
             .await
     }
 
@@ -127,12 +120,12 @@ impl Store for Measured {
         account: &Id,
         resources: &[ResourceKey],
     ) -> Result<Vec<(ResourceKey, Attributes)>, StoreError> {
-        self.timed("attributes", self.store.attributes(account, resources))
+        self.timed("attributes", self.database.attributes(account, resources))
             .await
     }
 
     async fn apply(&self, write: Write<'_>) -> Result<Head, StoreError> {
-        self.timed("apply", self.store.apply(write)).await
+        self.timed("apply", self.database.apply(write)).await
     }
 
     async fn remembered(
@@ -140,7 +133,7 @@ impl Store for Measured {
         account: &Id,
         idempotency: IdempotencyKey<'_>,
     ) -> Result<Option<RememberedWrite>, StoreError> {
-        self.timed("remembered", self.store.remembered(account, idempotency))
+        self.timed("remembered", self.database.remembered(account, idempotency))
             .await
     }
 
@@ -149,7 +142,7 @@ impl Store for Measured {
         account: &Id,
         id: &Id,
     ) -> Result<Option<AccessRequest>, StoreError> {
-        self.timed("access_request", self.store.access_request(account, id))
+        self.timed("access_request", self.database.access_request(account, id))
             .await
     }
 
@@ -162,7 +155,7 @@ impl Store for Measured {
     ) -> Result<Vec<AccessRequest>, StoreError> {
         self.timed(
             "access_requests",
-            self.store.access_requests(account, filter, after, limit),
+            self.database.access_requests(account, filter, after, limit),
         )
         .await
     }
@@ -174,7 +167,7 @@ impl Store for Measured {
     ) -> Result<Vec<RequestEvent>, StoreError> {
         self.timed(
             "access_request_events",
-            self.store.access_request_events(account, request),
+            self.database.access_request_events(account, request),
         )
         .await
     }
@@ -185,8 +178,11 @@ impl Store for Measured {
         user: &Id,
         target: &RequestTarget,
     ) -> Result<Option<Timestamp>, StoreError> {
-        self.timed("last_denial", self.store.last_denial(account, user, target))
-            .await
+        self.timed(
+            "last_denial",
+            self.database.last_denial(account, user, target),
+        )
+        .await
     }
 
     async fn accounts_with_pending(
@@ -196,7 +192,7 @@ impl Store for Measured {
     ) -> Result<Vec<PendingAccount>, StoreError> {
         self.timed(
             "accounts_with_pending",
-            self.store.accounts_with_pending(after, limit),
+            self.database.accounts_with_pending(after, limit),
         )
         .await
     }
@@ -208,12 +204,12 @@ impl Store for Measured {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let spent = self.store.spend_link(account, link, expires_at, now);
+        let spent = self.database.spend_link(account, link, expires_at, now);
         self.timed("spend_link", spent).await
     }
 
     async fn is_link_spent(&self, account: &Id, link: [u8; 16]) -> Result<bool, StoreError> {
-        let spent = self.store.is_link_spent(account, link);
+        let spent = self.database.is_link_spent(account, link);
         self.timed("is_link_spent", spent).await
     }
 
@@ -223,7 +219,7 @@ impl Store for Measured {
         expected: Option<Head>,
         author: &Author,
     ) -> Result<bool, StoreError> {
-        let deleted = self.store.delete_account(account, expected, author);
+        let deleted = self.database.delete_account(account, expected, author);
         self.timed("delete_account", deleted).await
     }
 
@@ -233,7 +229,7 @@ impl Store for Measured {
         request: &Id,
         author: &Author,
     ) -> Result<bool, StoreError> {
-        let noted = self.store.note_access_request(account, request, author);
+        let noted = self.database.note_access_request(account, request, author);
         self.timed("note_access_request", noted).await
     }
 
@@ -243,138 +239,48 @@ impl Store for Measured {
         filter: &AuditFilter,
         step: AuditStep,
     ) -> Result<AuditPage, StoreError> {
-        let records = self.store.audit_records(account, filter, step);
+        let records = self.database.audit_records(account, filter, step);
         self.timed("audit_records", records).await
     }
 
     async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.timed("trim_audit", self.store.trim_audit(before, limit))
+        self.timed("trim_audit", self.database.trim_audit(before, limit))
             .await
     }
 
     async fn change_probe(&self) -> Result<Box<dyn ChangeProbe>, StoreError> {
-        self.timed("change_probe", self.store.change_probe()).await
+        self.timed("change_probe", self.database.change_probe())
+            .await
     }
 
     async fn notifications(&self) -> Result<Option<Box<dyn Notifications>>, StoreError> {
-        self.timed("notifications", self.store.notifications())
+        self.timed("notifications", self.database.notifications())
             .await
     }
 
     async fn send_heartbeat(&self, heartbeat: Heartbeat) -> Result<(), StoreError> {
-        self.timed("send_heartbeat", self.store.send_heartbeat(heartbeat))
+        self.timed("send_heartbeat", self.database.send_heartbeat(heartbeat))
             .await
     }
 
     async fn notification_queue_usage(&self) -> Result<Option<f64>, StoreError> {
         self.timed(
             "notification_queue_usage",
-            self.store.notification_queue_usage(),
+            self.database.notification_queue_usage(),
         )
         .await
     }
 
     async fn trim_history(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.timed("trim_history", self.store.trim_history(before, limit))
+        self.timed("trim_history", self.database.trim_history(before, limit))
             .await
     }
 
     async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.timed("clock", self.store.clock()).await
+        self.timed("clock", self.database.clock()).await
     }
 
     async fn close(&self) {
-        self.store.close().await
-    }
-}
-
-#[async_trait]
-impl Outbox for Measured {
-    async fn unsent_events(&self, limit: u32) -> Result<Vec<(Id, RequestEvent)>, StoreError> {
-        self.timed("unsent_events", self.outbox.unsent_events(limit))
-            .await
-    }
-
-    async fn fan_out(
-        &self,
-        account: &Id,
-        request: &Id,
-        ordinal: u32,
-        destinations: &[String],
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.timed(
-            "fan_out",
-            self.outbox
-                .fan_out(account, request, ordinal, destinations, now),
-        )
-        .await
-    }
-
-    async fn claim_deliveries(
-        &self,
-        lane: Lane<'_>,
-        now: Timestamp,
-        lease_until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        self.timed(
-            "claim_deliveries",
-            self.outbox.claim_deliveries(lane, now, lease_until, limit),
-        )
-        .await
-    }
-
-    async fn undelivered(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.timed("undelivered", self.outbox.undelivered()).await
-    }
-
-    async fn depth(&self) -> Result<u64, StoreError> {
-        self.timed("depth", self.outbox.depth()).await
-    }
-
-    async fn settle_delivery(
-        &self,
-        claimed: &ClaimedDelivery,
-        outcome: DeliveryOutcome,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.timed(
-            "settle_delivery",
-            self.outbox.settle_delivery(claimed, outcome, now),
-        )
-        .await
-    }
-
-    async fn deliveries(
-        &self,
-        account: &Id,
-        state: Option<DeliveryState>,
-        after: Option<&DeliveryKey>,
-        limit: u32,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        self.timed(
-            "deliveries",
-            self.outbox.deliveries(account, state, after, limit),
-        )
-        .await
-    }
-
-    async fn replay_delivery(
-        &self,
-        key: &DeliveryKey,
-        now: Timestamp,
-        author: &Author,
-    ) -> Result<bool, StoreError> {
-        let replayed = self.outbox.replay_delivery(key, now, author);
-        self.timed("replay_delivery", replayed).await
-    }
-
-    async fn trim_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.timed(
-            "trim_deliveries",
-            self.outbox.trim_deliveries(before, limit),
-        )
-        .await
+        self.database.close().await
     }
 }

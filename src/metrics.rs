@@ -27,6 +27,7 @@ mod decision_log;
 mod decisions;
 mod exports;
 mod notifications;
+mod segments;
 mod store;
 mod transport;
 
@@ -35,6 +36,7 @@ pub use decision_log::DecisionLogMetrics;
 pub use decisions::{DecidingMethod, DecisionMetrics, Tally};
 use exports::ExportMetrics;
 pub use notifications::{NotificationChannel, NotificationMetrics};
+pub use segments::SegmentMetrics;
 pub use store::StoreMetrics;
 pub use transport::{ConnectionEnd, Running, TransportMetrics};
 
@@ -76,6 +78,7 @@ pub struct Metrics {
     graphs: GraphMetrics,
     catch_up_seconds: Histogram,
     notifications: NotificationMetrics,
+    segments: SegmentMetrics,
     transport: TransportMetrics,
     decisions: DecisionMetrics,
     store: StoreMetrics,
@@ -168,6 +171,7 @@ impl Metrics {
                 histogram!(CATCH_UP_SECONDS)
             },
             notifications: NotificationMetrics::register(),
+            segments: SegmentMetrics::register(),
             transport: TransportMetrics::register(),
             decisions,
             store,
@@ -198,6 +202,11 @@ impl Metrics {
     /// What the worker of notifications counts by.
     pub fn notifications(&self) -> NotificationMetrics {
         self.notifications.clone()
+    }
+
+    /// What counts how rules of segments are brought to records.
+    pub fn segments(&self) -> SegmentMetrics {
+        self.segments.clone()
     }
 
     /// What the decision log counts by.

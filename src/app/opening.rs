@@ -8,6 +8,8 @@ use super::AppError;
 use crate::clock::Clock;
 use crate::config::{Config, Database};
 use crate::feed::Backoff;
+use crate::measured_store::Measured;
+use crate::metrics::{Metrics, StoreMetrics};
 use crate::shutdown::Shutdown;
 use crate::store::batches::BatchStore;
 use crate::store::forms::FormStore;
@@ -50,13 +52,14 @@ impl Opened {
     }
 }
 
-/// Opens the database of a server that may be told to end before it answers.
+/// Opens the database of a server that may be told to end before it answers. Its calls are timed.
 pub(super) async fn open_until_ended(
     config: &Config,
-    clock: &dyn Clock,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
     shutdown: &Shutdown,
 ) -> Result<Opened, AppError> {
-    let opening = open(config, clock);
+    let opening = open(config, clock, metrics.store());
     match shutdown.soft().run_until_cancelled(opening).await {
         Some(opened) => opened,
         None => Err(AppError::Ended),
@@ -64,9 +67,16 @@ pub(super) async fn open_until_ended(
 }
 
 /// Opens the database of a server, waiting for one that can't be reached.
-async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, AppError> {
+async fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: StoreMetrics,
+) -> Result<Opened, AppError> {
     let url = match &config.database {
-        Database::Directory(data_dir) => return Ok(Opened::of(open_directory(data_dir).await?)),
+        Database::Directory(data_dir) => {
+            let database = open_directory(data_dir).await?;
+            return Ok(measured(database, clock, metrics));
+        }
         Database::Url(url) => url,
     };
     let options = OpenOptions {
@@ -76,7 +86,7 @@ async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, AppError> {
     let mut failures = 0;
     loop {
         let error = match PostgresStore::open(url.reveal(), options).await {
-            Ok(store) => return Ok(Opened::of(Arc::new(store))),
+            Ok(store) => return Ok(measured(Arc::new(store), clock, metrics)),
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(AppError::Postgres(error)),
         };
@@ -87,8 +97,19 @@ async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, AppError> {
         } else {
             tracing::debug!(error = %error, failures, "still waiting for the database");
         }
-        tokio::time::sleep(FIRST_REACH.after(failures, clock)).await;
+        tokio::time::sleep(FIRST_REACH.after(failures, clock.as_ref())).await;
     }
+}
+
+fn measured<D>(database: Arc<D>, clock: &Arc<dyn Clock>, metrics: StoreMetrics) -> Opened
+where
+    D: Store + Outbox + TokenStore + BatchStore + FormStore + SegmentJobs,
+{
+    Opened::of(Arc::new(Measured::new(
+        database,
+        Arc::clone(clock),
+        metrics,
+    )))
 }
 
 pub(super) async fn open_directory(data_dir: &Path) -> Result<Arc<SqliteStore>, AppError> {

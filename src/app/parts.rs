@@ -19,7 +19,6 @@ use crate::graph_cache::{CacheLimits, Computing, GraphCache};
 use crate::grpc::observed::{Observe, methods};
 use crate::grpc::server::Transport;
 use crate::http::{self, Console, LanguageError, Telling};
-use crate::measured_store::Measured;
 use crate::metrics::{Metrics, Pushed};
 use crate::notifications::{Notifications, NotificationsError, Surroundings};
 use crate::partitions::Partitions;
@@ -73,22 +72,6 @@ pub(super) fn serve_http(
     Ok(Task::spawn("HTTP server", http))
 }
 
-/// The database with its calls timed.
-pub(super) fn measured(
-    store: Arc<dyn Store>,
-    outbox: Arc<dyn Outbox>,
-    clock: &Arc<dyn Clock>,
-    metrics: &Metrics,
-) -> (Arc<dyn Store>, Arc<dyn Outbox>) {
-    let measured = Arc::new(Measured::new(
-        store,
-        outbox,
-        Arc::clone(clock),
-        metrics.store(),
-    ));
-    (Arc::clone(&measured) as Arc<dyn Store>, measured)
-}
-
 pub(super) fn requests_of(
     directory: &Directory,
     store: &Arc<dyn Store>,
@@ -128,6 +111,7 @@ pub(super) fn segments_of(
     store: &Arc<dyn Store>,
     jobs: Arc<dyn SegmentJobs>,
     clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
 ) -> Result<(Segments, Reconciler), RandomnessError> {
     let segments = Segments::new(
         directory.clone(),
@@ -135,7 +119,7 @@ pub(super) fn segments_of(
         jobs,
         Arc::clone(clock),
     );
-    let reconciler = Reconciler::new(segments.clone(), &SystemRandomness)?;
+    let reconciler = Reconciler::new(segments.clone(), metrics.segments(), &SystemRandomness)?;
     Ok((segments, reconciler))
 }
 

@@ -150,14 +150,12 @@ impl PostgresStore {
 
 #[async_trait]
 impl BatchStore for PostgresStore {
-    #[tracing::instrument(name = "store.batch", level = "debug", skip_all)]
     async fn batch(&self, account: &Id, id: &Id) -> Result<Option<(Batch, Head)>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let found = bounded(SMALL, batches::batch(lease.connection()?, account, id)).await;
         lease.settle(found).await
     }
 
-    #[tracing::instrument(name = "store.batch_entries", level = "debug", skip_all)]
     async fn batch_entries(
         &self,
         account: &Id,
@@ -171,7 +169,6 @@ impl BatchStore for PostgresStore {
         lease.settle(entries).await
     }
 
-    #[tracing::instrument(name = "store.trim_batches", level = "debug", skip_all)]
     async fn trim_batches(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let mut lease = self.pools.writes.lease(Mode::Write).await?;
         let trimmed = batches::trim(lease.connection()?, before, limit);
@@ -182,14 +179,12 @@ impl BatchStore for PostgresStore {
 
 #[async_trait]
 impl FormStore for PostgresStore {
-    #[tracing::instrument(name = "store.form", level = "debug", skip_all)]
     async fn form(&self, account: &Id, id: &Id) -> Result<Option<Form>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let found = bounded(SMALL, forms::form(lease.connection()?, account, id)).await;
         lease.settle(found).await
     }
 
-    #[tracing::instrument(name = "store.forms", level = "debug", skip_all)]
     async fn forms(
         &self,
         account: &Id,
@@ -202,7 +197,6 @@ impl FormStore for PostgresStore {
         lease.settle(page).await
     }
 
-    #[tracing::instrument(name = "store.put_form", level = "debug", skip_all)]
     async fn put_form(
         &self,
         account: &Id,
@@ -215,7 +209,6 @@ impl FormStore for PostgresStore {
         lease.settle(written).await
     }
 
-    #[tracing::instrument(name = "store.delete_form", level = "debug", skip_all)]
     async fn delete_form(
         &self,
         account: &Id,

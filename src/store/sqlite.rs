@@ -90,13 +90,11 @@ impl SqliteStore {
 
 #[async_trait]
 impl BatchStore for SqliteStore {
-    #[tracing::instrument(name = "store.batch", level = "debug", skip_all)]
     async fn batch(&self, account: &Id, id: &Id) -> Result<Option<(Batch, Head)>, StoreError> {
         let mut connection = self.readers.acquire().await.map_err(store_error)?;
         batches::batch(&mut connection, account, id).await
     }
 
-    #[tracing::instrument(name = "store.batch_entries", level = "debug", skip_all)]
     async fn batch_entries(
         &self,
         account: &Id,
@@ -108,7 +106,6 @@ impl BatchStore for SqliteStore {
         batches::entries(&mut connection, account, batch, after, limit).await
     }
 
-    #[tracing::instrument(name = "store.trim_batches", level = "debug", skip_all)]
     async fn trim_batches(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.file.verify()?;
         batches::trim(&self.writer, before, limit).await
@@ -117,13 +114,11 @@ impl BatchStore for SqliteStore {
 
 #[async_trait]
 impl FormStore for SqliteStore {
-    #[tracing::instrument(name = "store.form", level = "debug", skip_all)]
     async fn form(&self, account: &Id, id: &Id) -> Result<Option<Form>, StoreError> {
         let mut connection = self.readers.acquire().await.map_err(store_error)?;
         forms::form(&mut connection, account, id).await
     }
 
-    #[tracing::instrument(name = "store.forms", level = "debug", skip_all)]
     async fn forms(
         &self,
         account: &Id,
@@ -134,7 +129,6 @@ impl FormStore for SqliteStore {
         forms::forms(&mut connection, account, after, limit).await
     }
 
-    #[tracing::instrument(name = "store.put_form", level = "debug", skip_all)]
     async fn put_form(
         &self,
         account: &Id,
@@ -145,7 +139,6 @@ impl FormStore for SqliteStore {
         forms::write(&self.writer, account, &form.id, Some(form), author).await
     }
 
-    #[tracing::instrument(name = "store.delete_form", level = "debug", skip_all)]
     async fn delete_form(
         &self,
         account: &Id,

@@ -51,6 +51,12 @@ const ARROWS: &[(&str, &[&str])] = &[
         "imports",
         &["authz", "directory", "graph_cache", "revision", "store"],
     ),
+    ("telemetry", &["authz", "config", "randomness"]),
+    ("retention", &["authz", "clock", "store"]),
+    (
+        "metrics",
+        &["authz", "clock", "feed", "graph_cache", "telemetry"],
+    ),
     (
         "partitions",
         &[
@@ -58,18 +64,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "clock",
             "directory",
             "graph_cache",
+            "metrics",
             "randomness",
             "revision",
             "store",
         ],
     ),
-    ("telemetry", &["authz", "config", "randomness"]),
-    ("retention", &["authz", "clock", "store"]),
     (
-        "metrics",
-        &["authz", "clock", "feed", "graph_cache", "telemetry"],
+        "measured_store",
+        &["authz", "callers", "clock", "metrics", "store"],
     ),
-    ("measured_store", &["authz", "clock", "metrics", "store"]),
     ("tls", &["authz", "callers", "config", "metrics"]),
     (
         "authentication",

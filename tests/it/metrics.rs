@@ -73,6 +73,7 @@ const COUNTS: &[&str] = &[
     "ambit_graph_users",
     "ambit_outbox_depth",
     "ambit_ready",
+    "ambit_segment_accounts_behind",
     "ambit_streams_open",
     "process_max_fds",
     "process_open_fds",

@@ -14,6 +14,7 @@ use ambit::authz::change::{AccountPatch, Change, ResourcePatch, SegmentPatch};
 use ambit::authz::model::*;
 use ambit::authz::segment::Rule;
 use ambit::clock::{Clock, SystemClock};
+use ambit::metrics::Metrics;
 use ambit::partitions::segments::Segments;
 use ambit::partitions::segments::reconciler::Reconciler;
 use ambit::randomness::SystemRandomness;
@@ -45,7 +46,8 @@ impl Working {
             Arc::clone(&jobs),
             clock,
         );
-        let reconciler = Reconciler::new(segments.clone(), &SystemRandomness).unwrap();
+        let counted = Metrics::new().unwrap().segments();
+        let reconciler = Reconciler::new(segments.clone(), counted, &SystemRandomness).unwrap();
         Self {
             replica,
             jobs,

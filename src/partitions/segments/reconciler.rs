@@ -24,6 +24,7 @@ use crate::authz::model::{Entity, EntityChange, EntityKey, Id, ResourceKey, Time
 use crate::authz::segment::{Rules, strays};
 use crate::directory::DirectoryError;
 use crate::graph_cache::{ReadError, ReadGraph};
+use crate::metrics::SegmentMetrics;
 use crate::randomness::{Randomness, RandomnessError};
 use crate::store::segment_jobs::{FollowedAccount, JobCause, JobFilter, JobState, SegmentJob};
 use crate::store::{Changes, Head, StoreError};
@@ -46,6 +47,7 @@ const PROBLEM_CHARACTERS_MAX: usize = 500;
 
 pub struct Reconciler {
     segments: Segments,
+    metrics: SegmentMetrics,
     /// Tells this server from others that hold a lease.
     holder: [u8; 16],
 }
@@ -56,12 +58,19 @@ enum Looked {
     /// There may be more to do.
     Unfinished,
     Finished,
+    /// Another server has it in hand, and tells of it.
+    Elsewhere,
 }
 
 impl Reconciler {
-    pub fn new(segments: Segments, randomness: &dyn Randomness) -> Result<Self, RandomnessError> {
+    pub fn new(
+        segments: Segments,
+        metrics: SegmentMetrics,
+        randomness: &dyn Randomness,
+    ) -> Result<Self, RandomnessError> {
         Ok(Self {
             segments,
+            metrics,
             holder: randomness.bytes()?,
         })
     }
@@ -94,6 +103,7 @@ impl Reconciler {
     /// Looks at every account that has something to do; whether something is left.
     pub async fn round(&self) -> Result<bool, StoreError> {
         let mut is_any_left = false;
+        let mut behind = 0;
         let mut after: Option<Id> = None;
         loop {
             let jobs = &self.segments.jobs;
@@ -103,17 +113,22 @@ impl Reconciler {
             let is_last = step.len() < usize::try_from(ACCOUNTS_STEP).unwrap_or(usize::MAX);
             for followed in step {
                 match self.look(&followed).await {
-                    Ok(looked) => is_any_left |= looked == Looked::Unfinished,
+                    Ok(looked) => {
+                        is_any_left |= looked == Looked::Unfinished;
+                        behind += u64::from(looked == Looked::Unfinished);
+                    }
                     Err(SegmentError::Directory(DirectoryError::Read(
                         ReadError::UnknownAccount(_),
                     ))) => {}
                     Err(error) => {
+                        behind += 1;
                         tracing::warn!(account = %followed.account, error = %error, "the segments of an account could not be brought to its records; it is tried again");
                     }
                 }
                 after = Some(followed.account);
             }
             if is_last {
+                self.metrics.accounts_behind(behind);
                 return Ok(is_any_left);
             }
         }
@@ -122,7 +137,7 @@ impl Reconciler {
     async fn look(&self, followed: &FollowedAccount) -> Result<Looked, SegmentError> {
         let account = &followed.account;
         if !self.claim(account).await? {
-            return Ok(Looked::Finished);
+            return Ok(Looked::Elsewhere);
         }
         let began = self.segments.clock.monotonic();
         let mut at = self.follow(followed).await?;
@@ -223,6 +238,7 @@ impl Reconciler {
                 .segments
                 .compare(account, &read, &Rules::All, keys.to_vec())
                 .await?;
+            self.metrics.judged(compared.records);
             let different: Vec<_> = compared.different.into_iter().map(|one| one.key).collect();
             let segments = &self.segments;
             segments
@@ -280,7 +296,7 @@ impl Reconciler {
         let now = self.segments.clock.now();
         job.updated_at = now;
         match &worked {
-            Ok(Looked::Unfinished) => job.problem = None,
+            Ok(Looked::Unfinished | Looked::Elsewhere) => job.problem = None,
             Ok(Looked::Finished) => {
                 job.state = if job.problem.is_some() {
                     JobState::Failed
@@ -288,6 +304,7 @@ impl Reconciler {
                     JobState::Done
                 };
                 job.ended_at = Some(now);
+                self.metrics.ended(job.problem.is_none());
                 tracing::info!(account = %account, segment = %job.segment, added = job.settled.added, removed = job.settled.removed, "a segment was brought to the records");
             }
             Err(error) => job.problem = Some(shortened(&error.to_string())),
@@ -345,6 +362,7 @@ impl Reconciler {
             let compared = self.segments.compare(account, &read, &rules, keys).await?;
             let different: Vec<_> = compared.different.into_iter().map(|one| one.key).collect();
             self.write(account, job, &rules, &different, at).await?;
+            self.metrics.judged(compared.records);
             job.records += compared.records;
             job.settled.matched += compared.settled.matched;
             job.settled.withheld += compared.settled.withheld;

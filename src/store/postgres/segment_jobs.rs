@@ -23,7 +23,6 @@ use crate::store::{Head, StoreError};
 
 #[async_trait]
 impl SegmentJobs for PostgresStore {
-    #[tracing::instrument(name = "store.accounts_to_reconcile", level = "debug", skip_all)]
     async fn accounts_to_reconcile(
         &self,
         after: Option<&Id>,
@@ -34,7 +33,6 @@ impl SegmentJobs for PostgresStore {
         lease.settle(accounts).await
     }
 
-    #[tracing::instrument(name = "store.claim_reconciling", level = "debug", skip_all)]
     async fn claim_reconciling(
         &self,
         account: &Id,
@@ -48,7 +46,6 @@ impl SegmentJobs for PostgresStore {
         lease.settle(claimed).await
     }
 
-    #[tracing::instrument(name = "store.set_reconciled", level = "debug", skip_all)]
     async fn set_reconciled(
         &self,
         account: &Id,
@@ -60,7 +57,6 @@ impl SegmentJobs for PostgresStore {
         lease.settle(set).await
     }
 
-    #[tracing::instrument(name = "store.put_segment_jobs", level = "debug", skip_all)]
     async fn put_segment_jobs(
         &self,
         account: &Id,
@@ -71,7 +67,6 @@ impl SegmentJobs for PostgresStore {
         lease.settle(put).await
     }
 
-    #[tracing::instrument(name = "store.segment_jobs", level = "debug", skip_all)]
     async fn segment_jobs(
         &self,
         account: &Id,
@@ -90,15 +85,13 @@ async fn to_reconcile(
     limit: u32,
 ) -> Result<Vec<FollowedAccount>, StoreError> {
     sqlx::query(
-        "SELECT h.revision, h.nonce, h.account_id, coalesce(f.revision, 0), coalesce(f.nonce, ''::bytea)
-            FROM ambit.account_head AS h LEFT JOIN ambit.segment_follow AS f USING (account_id)
-            WHERE h.account_id > $1
-                AND (f.account_id IS NOT NULL
-                    OR EXISTS (SELECT 1 FROM ambit.segment AS s WHERE s.account_id = h.account_id))
-                AND (f.account_id IS NULL OR f.revision <> h.revision OR f.nonce <> h.nonce
-                    OR EXISTS (SELECT 1 FROM ambit.segment_job AS j WHERE j.account_id = h.account_id
+        "SELECT h.revision, h.nonce, h.account_id, f.revision, f.nonce
+            FROM ambit.segment_follow AS f JOIN ambit.account_head AS h USING (account_id)
+            WHERE f.account_id > $1
+                AND (f.revision <> h.revision OR f.nonce <> h.nonce
+                    OR EXISTS (SELECT 1 FROM ambit.segment_job AS j WHERE j.account_id = f.account_id
                         AND j.state IN ('pending', 'running')))
-            ORDER BY h.account_id LIMIT $2",
+            ORDER BY f.account_id LIMIT $2",
     )
     .bind(after.map_or("", Id::as_str))
     .bind(i64::from(limit))

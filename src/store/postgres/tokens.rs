@@ -22,21 +22,18 @@ use crate::store::tokens::{
 
 #[async_trait]
 impl TokenStore for PostgresStore {
-    #[tracing::instrument(name = "store.tokens_version", level = "debug", skip_all)]
     async fn tokens_version(&self) -> Result<TokensVersion, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
         let version = bounded(SMALL, version(lease.connection()?)).await;
         lease.settle(version).await
     }
 
-    #[tracing::instrument(name = "store.tokens", level = "debug", skip_all)]
     async fn tokens(&self) -> Result<StoredTokens, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Read).await?;
         let tokens = bounded(SMALL, tokens(lease.connection()?)).await;
         lease.settle(tokens).await
     }
 
-    #[tracing::instrument(name = "store.put_token", level = "debug", skip_all)]
     async fn put_token(&self, token: &StoredToken) -> Result<(), StoreError> {
         let mut lease = self.pools.writes.lease(Mode::Write).await?;
         let put = bounded(SMALL, put(lease.connection()?, token)).await;
@@ -46,7 +43,6 @@ impl TokenStore for PostgresStore {
             .map_err(|error| self.rules.told(error))
     }
 
-    #[tracing::instrument(name = "store.revoke_token", level = "debug", skip_all)]
     async fn revoke_token(&self, id: &TokenId, now: Timestamp) -> Result<bool, StoreError> {
         let mut lease = self.pools.writes.lease(Mode::Write).await?;
         let revoked = bounded(SMALL, revoke(lease.connection()?, id, now)).await;

@@ -18,22 +18,19 @@ use crate::store::{Head, StoreError};
 
 #[async_trait]
 impl SegmentJobs for SqliteStore {
-    #[tracing::instrument(name = "store.accounts_to_reconcile", level = "debug", skip_all)]
     async fn accounts_to_reconcile(
         &self,
         after: Option<&Id>,
         limit: u32,
     ) -> Result<Vec<FollowedAccount>, StoreError> {
         sqlx::query(
-            "SELECT h.revision, h.nonce, h.account_id, coalesce(f.revision, 0), coalesce(f.nonce, x'')
-                FROM account_head AS h LEFT JOIN segment_follow AS f ON f.account_id = h.account_id
-                WHERE h.account_id > ?1
-                    AND (f.account_id IS NOT NULL
-                        OR EXISTS (SELECT 1 FROM segment AS s WHERE s.account_id = h.account_id))
-                    AND (f.account_id IS NULL OR f.revision <> h.revision OR f.nonce <> h.nonce
-                        OR EXISTS (SELECT 1 FROM segment_job AS j WHERE j.account_id = h.account_id
+            "SELECT h.revision, h.nonce, h.account_id, f.revision, f.nonce
+                FROM segment_follow AS f JOIN account_head AS h ON h.account_id = f.account_id
+                WHERE f.account_id > ?1
+                    AND (f.revision <> h.revision OR f.nonce <> h.nonce
+                        OR EXISTS (SELECT 1 FROM segment_job AS j WHERE j.account_id = f.account_id
                             AND j.state IN ('pending', 'running')))
-                ORDER BY h.account_id LIMIT ?2",
+                ORDER BY f.account_id LIMIT ?2",
         )
         .bind(after.map_or("", Id::as_str))
         .bind(limit)
@@ -45,7 +42,6 @@ impl SegmentJobs for SqliteStore {
         .collect()
     }
 
-    #[tracing::instrument(name = "store.claim_reconciling", level = "debug", skip_all)]
     async fn claim_reconciling(
         &self,
         account: &Id,
@@ -71,7 +67,6 @@ impl SegmentJobs for SqliteStore {
         Ok(claimed.rows_affected() > 0)
     }
 
-    #[tracing::instrument(name = "store.set_reconciled", level = "debug", skip_all)]
     async fn set_reconciled(
         &self,
         account: &Id,
@@ -93,7 +88,6 @@ impl SegmentJobs for SqliteStore {
         Ok(set.rows_affected() > 0)
     }
 
-    #[tracing::instrument(name = "store.put_segment_jobs", level = "debug", skip_all)]
     async fn put_segment_jobs(
         &self,
         account: &Id,
@@ -118,7 +112,6 @@ impl SegmentJobs for SqliteStore {
         Ok(is_there)
     }
 
-    #[tracing::instrument(name = "store.segment_jobs", level = "debug", skip_all)]
     async fn segment_jobs(
         &self,
         account: &Id,

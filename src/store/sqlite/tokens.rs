@@ -16,14 +16,12 @@ use crate::store::tokens::{
 
 #[async_trait]
 impl TokenStore for SqliteStore {
-    #[tracing::instrument(name = "store.tokens_version", level = "debug", skip_all)]
     async fn tokens_version(&self) -> Result<TokensVersion, StoreError> {
         self.file.verify()?;
         let mut connection = self.readers.acquire().await.map_err(store_error)?;
         version(&mut connection).await
     }
 
-    #[tracing::instrument(name = "store.tokens", level = "debug", skip_all)]
     async fn tokens(&self) -> Result<StoredTokens, StoreError> {
         let mut transaction = self.readers.begin().await.map_err(store_error)?;
         let version = version(&mut transaction).await?;
@@ -42,7 +40,6 @@ impl TokenStore for SqliteStore {
         })
     }
 
-    #[tracing::instrument(name = "store.put_token", level = "debug", skip_all)]
     async fn put_token(&self, token: &StoredToken) -> Result<(), StoreError> {
         self.file.verify()?;
         let (roles, accounts) = lists(token)?;
@@ -70,7 +67,6 @@ impl TokenStore for SqliteStore {
         }
     }
 
-    #[tracing::instrument(name = "store.revoke_token", level = "debug", skip_all)]
     async fn revoke_token(&self, id: &TokenId, now: Timestamp) -> Result<bool, StoreError> {
         self.file.verify()?;
         let revoked = sqlx::query(

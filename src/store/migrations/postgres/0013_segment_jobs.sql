@@ -4,7 +4,8 @@ ALTER TABLE ambit.segment ADD COLUMN may_partition boolean NOT NULL DEFAULT true
 -- How far the rules of segments have been brought to the records. It is no account data: it is in no
 -- export, logs no change and takes no revision, and it goes with the account.
 
--- Up to which revision whatever changed has been looked at, and who looks.
+-- The accounts with segments, or that had any: up to which revision whatever changed has been looked
+-- at, and who looks.
 CREATE TABLE ambit.segment_follow (
     account_id  text COLLATE "C" NOT NULL PRIMARY KEY,
     -- 0: none yet.
@@ -16,6 +17,22 @@ CREATE TABLE ambit.segment_follow (
     CONSTRAINT "segment_follow.account_id exists"
         FOREIGN KEY (account_id) REFERENCES ambit.account ON DELETE CASCADE
 );
+
+INSERT INTO ambit.segment_follow (account_id, revision, nonce, lease_until)
+    SELECT DISTINCT account_id, 0, '\x0000000000000000'::bytea, 'epoch'::timestamptz FROM ambit.segment;
+
+-- The first segment of an account makes it one that is followed, whoever writes it.
+CREATE FUNCTION ambit.follow_segments() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO ambit.segment_follow (account_id, revision, nonce, lease_until)
+        SELECT DISTINCT account_id, 0, '\x0000000000000000'::bytea, 'epoch'::timestamptz FROM made
+        ON CONFLICT (account_id) DO NOTHING;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER followed AFTER INSERT ON ambit.segment REFERENCING NEW TABLE AS made
+    FOR EACH STATEMENT EXECUTE FUNCTION ambit.follow_segments();
 
 -- One for each time that a rule is run over all records.
 CREATE TABLE ambit.segment_job (

@@ -5,7 +5,8 @@ ALTER TABLE segment ADD COLUMN may_partition INTEGER NOT NULL DEFAULT 1
 -- How far the rules of segments have been brought to the records. It is no account data: it is in no
 -- export, logs no change and takes no revision, and it goes with the account.
 
--- Up to which revision whatever changed has been looked at, and who looks.
+-- The accounts with segments, or that had any: up to which revision whatever changed has been looked
+-- at, and who looks.
 CREATE TABLE segment_follow (
     account_id  TEXT NOT NULL PRIMARY KEY,
     -- 0: none yet.
@@ -15,6 +16,17 @@ CREATE TABLE segment_follow (
     holder      BLOB CHECK (length(holder) = 16),
     lease_until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+INSERT INTO segment_follow (account_id, revision, nonce, holder, lease_until)
+    SELECT DISTINCT account_id, 0, zeroblob(8), NULL, 0 FROM segment;
+
+-- The first segment of an account makes it one that is followed, whoever writes it. Not by ON
+-- CONFLICT, which a writer's INSERT OR REPLACE would turn into its own.
+CREATE TRIGGER segment_inserted_follow AFTER INSERT ON segment BEGIN
+    INSERT INTO segment_follow (account_id, revision, nonce, holder, lease_until)
+        SELECT NEW.account_id, 0, zeroblob(8), NULL, 0
+            WHERE NOT EXISTS (SELECT 1 FROM segment_follow WHERE account_id = NEW.account_id);
+END;
 
 -- One for each time that a rule is run over all records.
 CREATE TABLE segment_job (
