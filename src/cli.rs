@@ -27,6 +27,7 @@ pub mod error;
 pub mod explain;
 pub mod export;
 pub mod filter;
+mod form;
 pub mod import;
 pub mod list;
 pub mod migrate;
@@ -113,6 +114,8 @@ enum Command {
     Request(request::Arguments),
     /// Read, try and run the rules that assign records by their attributes
     Segment(segment::Arguments),
+    /// Say to whom what is submitted with a form is assigned
+    Form(Box<form::Arguments>),
     /// List who changed an account, and what
     Audit(audit::Arguments),
     /// Make, list and revoke the tokens that callers present
@@ -194,6 +197,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Watch(arguments) => block_on(watch::run(arguments, output)),
         Command::Request(arguments) => block_on(request::run(arguments, output)),
         Command::Segment(arguments) => block_on(segment::run(arguments, output)),
+        Command::Form(arguments) => block_on(form::run(*arguments, output)),
         Command::Audit(arguments) => block_on(audit::run(arguments, output)),
         Command::Token(arguments) => block_on(token::run(arguments, output)),
         Command::Migrate(arguments) => block_on(migrate::run(&arguments, output)),

@@ -2,9 +2,14 @@
 
 use std::io::BufRead as _;
 
+use prost::Message as _;
+
 use crate::authz::model::{Attributes, Id, Principal};
 use crate::cli::error::CliError;
 use crate::grpc::{convert, wire};
+
+/// Most bytes of the ids of one bulk: what a server takes in a message, with room for the rest.
+const IDS_BYTES_MAX: usize = 4 * 1_024 * 1_024 - 128 * 1_024;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SelectArgs {
@@ -59,7 +64,14 @@ impl SelectArgs {
                 "say which resources: name their ids, `-` for ids on standard input, a condition such as --owner, or --all",
             ));
         } else {
-            Selection::Ids(wire::ResourceIds { ids: self.read()? })
+            let ids = wire::ResourceIds { ids: self.read()? };
+            if ids.encoded_len() > IDS_BYTES_MAX {
+                return Err(CliError::usage(format!(
+                    "the ids take {} bytes, and one bulk holds {IDS_BYTES_MAX}: name them in several commands, each with a --key of its own, or by a condition such as --where",
+                    ids.encoded_len()
+                )));
+            }
+            Selection::Ids(ids)
         };
         Ok(wire::ResourceSelection {
             resource_type: self.resource_type.to_string(),
