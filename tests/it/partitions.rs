@@ -3,6 +3,7 @@
 
 mod authority;
 mod bulks;
+mod demo;
 mod forms;
 mod imported;
 mod killed;

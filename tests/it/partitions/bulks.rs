@@ -338,6 +338,22 @@ async fn p3_a_key_is_for_one_order_and_tells_again_what_it_refused() {
     assert_eq!(scene.rows("owned").await, (false, vec![]));
 }
 
+#[tokio::test]
+async fn p3_a_bulk_that_is_repeated_tells_nothing_where_nothing_was_refused() {
+    let scene = Scene::new().await;
+    let asked = |key| keyed(key, assign(&["free"], Add, &["team:fr"]));
+    scene.run(asked("k")).await.unwrap();
+    let mut again = scene.partitions.begin(asked("k")).await.unwrap();
+    let told = again.next().await.unwrap().unwrap();
+    assert!(told.is_done, "an empty report before the last: {told:?}");
+    // The control: a refusal is told again before it is done.
+    let asked = || keyed("l", assign(&["free", "unknown"], Add, &["team:us"]));
+    scene.run(asked()).await.unwrap();
+    let mut again = scene.partitions.begin(asked()).await.unwrap();
+    let told = again.next().await.unwrap().unwrap();
+    assert!(!told.is_done && told.entries.len() == 1, "{told:?}");
+}
+
 /// Whatever the order of the two, the resource ends as one after the other leaves it.
 #[tokio::test]
 async fn p2_replace_and_add_on_one_asset_at_once_are_one_after_the_other() {
