@@ -13,7 +13,7 @@ use crate::authz::change::ChangeLine;
 use crate::authz::difference::Halted;
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{
-    Attributes, Entity, EntityChange, EntityKey, Id, Resource, ResourceKey, Timestamp,
+    Attributes, Entity, EntityChange, EntityKey, Id, Resource, ResourceKey, Segment, Timestamp,
 };
 use crate::authz::preview::WORK_MAX;
 use crate::authz::segment::{Outcome, Rules, run, strays};
@@ -166,6 +166,20 @@ impl Directory {
         ))
     }
 
+    /// Supposes a rule, and nothing yet of what it makes of records.
+    pub(crate) async fn suppose_rule(
+        &self,
+        supposed: &mut Supposed,
+        rule: Segment,
+    ) -> Result<(), DirectoryError> {
+        let graph = Arc::clone(&supposed.after);
+        let put = EntityChange::Put(Entity::Segment(rule));
+        let work = move || graph.apply(&[put]);
+        let after = self.graphs.compute(&supposed.account, work).await?;
+        supposed.after = Arc::new(after.map_err(DirectoryError::Unusable)?);
+        Ok(())
+    }
+
     /// Supposes what an intent makes of an account on top of what is supposed already; a line an
     /// entity.
     pub(crate) async fn suppose_intent(
@@ -290,10 +304,17 @@ impl Directory {
             if outcome.changed.is_empty() || is_halted {
                 return Ok((outcome, before.clone(), before));
             }
-            let put =
-                |resource: &Resource| EntityChange::Put(Entity::Resource(resource.clone(), None));
-            let changes: Vec<EntityChange> = outcome.changed.iter().map(put).collect();
-            let after = before.apply(&changes)?;
+            let mut after = before.apply(&puts(&outcome.changed))?;
+            // What one rule closes, others that may not close it assign then (P1), since a record
+            // that a rule has changed is judged by all of them.
+            if !matches!(rules, Rules::All) {
+                let changed = outcome.changed.iter().map(|resource| resource.key.clone());
+                let changed: Vec<ResourceKey> = changed.collect();
+                let others = run(&after, &Rules::All, &changed, &attributes);
+                if !others.changed.is_empty() {
+                    after = after.apply(&puts(&others.changed))?;
+                }
+            }
             Ok((outcome, before, Arc::new(after)))
         };
         let judged = self.graphs.compute(&supposed.account, work).await?;
@@ -304,6 +325,11 @@ impl Directory {
         }
         Ok(Judged { outcome, before })
     }
+}
+
+fn puts(changed: &[Resource]) -> Vec<EntityChange> {
+    let put = |resource: &Resource| EntityChange::Put(Entity::Resource(resource.clone(), None));
+    changed.iter().map(put).collect()
 }
 
 /// What rules made of records, and of what.

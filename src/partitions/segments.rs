@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::authz::difference::Halted;
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{Id, ResourceKey, Segment};
-use crate::authz::segment::{ExpressionError, Rule, Rules, Settled, strays};
+use crate::authz::segment::{Expression, ExpressionError, Rules, Settled, strays};
 use crate::clock::Clock;
 use crate::directory::{Directory, DirectoryError, Foreseen, Judged};
 use crate::graph_cache::{Consistency, ReadError, ReadGraph};
@@ -159,27 +159,21 @@ impl Segments {
         instead: Option<Segment>,
     ) -> Result<Trial, SegmentError> {
         let mut supposed = self.directory.supposing(account).await?;
-        let graph = Arc::clone(supposed.after());
         let head = supposed
             .head()
             .ok_or_else(|| ReadError::UnknownAccount(account.clone()))?;
-        let (rules, resource_type) = match instead {
-            Some(instead) => {
-                let resource_type = instead.resource_type.clone();
-                let rule = Rule::new(instead);
-                if let Some(problem) = rule.problem() {
-                    return Err(problem.clone().into());
-                }
-                (Rules::Tried(Arc::new(rule)), resource_type)
+        if let Some(instead) = instead {
+            if let Err(problem) = Expression::parse(&instead.when) {
+                return Err(problem.into());
             }
-            None => match graph.rule(segment.as_str()) {
-                Some(rule) => (
-                    Rules::Segment(segment.clone()),
-                    rule.segment().resource_type.clone(),
-                ),
-                None => return Err(SegmentError::UnknownSegment(segment.clone())),
-            },
+            self.directory.suppose_rule(&mut supposed, instead).await?;
+        }
+        let graph = Arc::clone(supposed.after());
+        let resource_type = match graph.rule(segment.as_str()) {
+            Some(rule) => rule.segment().resource_type.clone(),
+            None => return Err(SegmentError::UnknownSegment(segment.clone())),
         };
+        let rules = Rules::Segment(segment.clone());
         if graph.catalog().type_ix(resource_type.as_str()).is_none() {
             return Err(SegmentError::UnknownType(resource_type));
         }

@@ -14,8 +14,6 @@ pub enum Rules {
     All,
     /// One of the account, which may be gone: then its rows go.
     Segment(Id),
-    /// One that the account does not have, or has otherwise.
-    Tried(Arc<Rule>),
 }
 
 /// What running rules over records came to.
@@ -78,7 +76,6 @@ pub fn run(
                 let (closing, others) = closing_first(graph.rules());
                 closing.chain(others).for_each(|rule| ask(rule));
             }
-            Rules::Tried(rule) => ask(rule),
             Rules::Segment(id) => match graph.rule(id.as_str()) {
                 Some(rule) => ask(rule),
                 None => settled.add(let_go(id, &mut resource)),

@@ -491,7 +491,7 @@ async fn imported(working: &Working, request: ImportRequest, rows: &[Row]) -> Im
 #[tokio::test]
 async fn p2_every_dry_run_tells_what_checks_say_before_and_after_it_is_done() {
     let mut differences = 0;
-    for seed in seeds(61_000, 4) {
+    for seed in seeds(61_000, 12) {
         println!("seed {seed}");
         let mut account = Account::new(seed).await;
         for _ in 0..14 {
