@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "ambit/v1/consistency.proto",
     "ambit/v1/model.proto",
     "ambit/v1/change.proto",
@@ -22,6 +22,7 @@ const FILES: [&str; 14] = [
     "ambit/v1/form.proto",
     "ambit/v1/segment.proto",
     "ambit/v1/partition.proto",
+    "ambit/v1/partner.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

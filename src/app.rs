@@ -41,8 +41,8 @@ use background::Background;
 use opening::{Opened, in_directory, open_directory, open_until_ended};
 use parts::{
     authentication_of, console_of, console_url, decision_log_of, feed_of, graphs_of, linking,
-    notifications_of, observe_of, partitions_of, pushed_of, requests_of, retention_of, segments_of,
-    serve_http, tell, tls_of, transport_of,
+    notifications_of, observe_of, partitions_of, partners_of, pushed_of, requests_of, retention_of,
+    segments_of, serve_http, tell, tls_of, transport_of,
 };
 use ports::{Reserved, raise_descriptor_limit};
 use task::{Task, Tasks};
@@ -144,6 +144,7 @@ impl App {
         let partitions = partitions_of(&directory, &store, kept, &clock);
         let jobs = opened.segment_jobs;
         let (segments, reconciler) = segments_of(&directory, &store, jobs, &clock, &metrics)?;
+        let partners = partners_of(&directory, opened.partners, &clock);
         let decision_log = decision_log_of(config, &clock, &metrics)?;
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);
@@ -161,6 +162,7 @@ impl App {
             requests,
             partitions,
             segments,
+            partners,
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             shutdown: shutdown.clone(),

@@ -23,12 +23,14 @@ use crate::store::audit::Author;
 use crate::store::{AccountSummary, Head, Snapshot, Store, StoreError};
 
 mod access_watch;
+mod across;
 mod plan;
 mod preview;
 mod supposed;
 mod watch;
 mod write;
 
+pub(crate) use across::{AccountWrite, PlannedAcross, PlanningAcross, Present, entity_changes};
 use plan::PlanIntent;
 pub(crate) use write::{Planned, Planning, Precondition, WRITE_TRIES_MAX, WriteHeader, Written};
 

@@ -19,6 +19,7 @@ pub mod observed;
 pub mod packed;
 pub mod page_token;
 pub mod partition;
+pub mod partner;
 pub mod reading;
 pub mod reasons;
 pub mod server;

@@ -21,6 +21,7 @@ pub mod measured_store;
 pub mod metrics;
 pub mod notifications;
 pub mod partitions;
+pub mod partners;
 pub mod randomness;
 pub mod retention;
 pub mod revision;

@@ -19,6 +19,7 @@ use crate::store::{
     Write,
 };
 
+mod partners;
 mod roles;
 
 /// A database in all of its roles.

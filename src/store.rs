@@ -53,6 +53,7 @@ mod difference;
 pub mod forms;
 mod kinds;
 pub mod outbox;
+pub mod partners;
 pub mod postgres;
 mod request_rows;
 mod rows;

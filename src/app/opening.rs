@@ -14,6 +14,7 @@ use crate::shutdown::Shutdown;
 use crate::store::batches::BatchStore;
 use crate::store::forms::FormStore;
 use crate::store::outbox::Outbox;
+use crate::store::partners::PartnerStore;
 use crate::store::postgres::{OpenOptions, PostgresStore};
 use crate::store::segment_jobs::SegmentJobs;
 use crate::store::sqlite::SqliteStore;
@@ -34,12 +35,13 @@ pub(super) struct Opened {
     pub(super) batches: Arc<dyn BatchStore>,
     pub(super) forms: Arc<dyn FormStore>,
     pub(super) segment_jobs: Arc<dyn SegmentJobs>,
+    pub(super) partners: Arc<dyn PartnerStore>,
 }
 
 impl Opened {
     pub(super) fn of<S>(database: Arc<S>) -> Self
     where
-        S: Store + Outbox + TokenStore + BatchStore + FormStore + SegmentJobs,
+        S: Store + Outbox + TokenStore + BatchStore + FormStore + SegmentJobs + PartnerStore,
     {
         Self {
             outbox: Arc::clone(&database) as Arc<dyn Outbox>,
@@ -47,6 +49,7 @@ impl Opened {
             batches: Arc::clone(&database) as Arc<dyn BatchStore>,
             forms: Arc::clone(&database) as Arc<dyn FormStore>,
             segment_jobs: Arc::clone(&database) as Arc<dyn SegmentJobs>,
+            partners: Arc::clone(&database) as Arc<dyn PartnerStore>,
             store: database,
         }
     }
@@ -103,7 +106,7 @@ async fn open(
 
 fn measured<D>(database: Arc<D>, clock: &Arc<dyn Clock>, metrics: StoreMetrics) -> Opened
 where
-    D: Store + Outbox + TokenStore + BatchStore + FormStore + SegmentJobs,
+    D: Store + Outbox + TokenStore + BatchStore + FormStore + SegmentJobs + PartnerStore,
 {
     Opened::of(Arc::new(Measured::new(
         database,

@@ -24,6 +24,7 @@ use crate::notifications::{Notifications, NotificationsError, Surroundings};
 use crate::partitions::Partitions;
 use crate::partitions::segments::Segments;
 use crate::partitions::segments::reconciler::Reconciler;
+use crate::partners::Partners;
 use crate::randomness::{RandomnessError, SystemRandomness};
 use crate::retention::Retention;
 use crate::shutdown::Shutdown;
@@ -31,6 +32,7 @@ use crate::store::Store;
 use crate::store::batches::BatchStore;
 use crate::store::forms::FormStore;
 use crate::store::outbox::Outbox;
+use crate::store::partners::PartnerStore;
 use crate::store::segment_jobs::SegmentJobs;
 use crate::store::tokens::TokenStore;
 use crate::telemetry::{MetricsExport, Sampling, TelemetryError};
@@ -121,6 +123,15 @@ pub(super) fn segments_of(
     );
     let reconciler = Reconciler::new(segments.clone(), metrics.segments(), &SystemRandomness)?;
     Ok((segments, reconciler))
+}
+
+pub(super) fn partners_of(
+    directory: &Directory,
+    store: Arc<dyn PartnerStore>,
+    clock: &Arc<dyn Clock>,
+) -> Partners {
+    let randomness = Arc::new(SystemRandomness);
+    Partners::new(directory.clone(), store, Arc::clone(clock), randomness)
 }
 
 pub(super) fn console_of(

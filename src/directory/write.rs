@@ -22,10 +22,10 @@ pub(crate) const WRITE_TRIES_MAX: u32 = 8;
 
 /// Wait before a write is planned again, times the tries so far; writers in this process queue,
 /// so this is for those in other processes.
-const CONFLICT_BACKOFF: Duration = Duration::from_millis(2);
+pub(super) const CONFLICT_BACKOFF: Duration = Duration::from_millis(2);
 
 /// Who waits longer and longer loses to those who come anew.
-const BACKOFF_STEPS_MAX: u32 = 8;
+pub(super) const BACKOFF_STEPS_MAX: u32 = 8;
 
 /// What a write starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl Directory {
     }
 
     /// The account as the store has it now; `None` if it has none.
-    pub(super) async fn present(
+    pub(crate) async fn present(
         &self,
         account: &Id,
     ) -> Result<Option<Arc<ReadGraph>>, DirectoryError> {

@@ -80,10 +80,7 @@ impl Admission {
     /// here on, which may have only so many of them.
     pub fn account(&self, account_id: &str) -> Result<AdmittedAccount, Failure> {
         let id = convert::id(account_id, "account_id")?;
-        if self
-            .caller()
-            .is_some_and(|caller| !caller.accounts.contains(&id))
-        {
+        if !self.may_name(&id) {
             // As a read of an account that is not there fails.
             return Err(ReadError::UnknownAccount(id).into());
         }
@@ -94,6 +91,29 @@ impl Admission {
             id,
             may_state_facts: self.may(Role::Admin),
         })
+    }
+
+    /// The other account that a request names, in this field, beside the one in its `account_id`, of
+    /// which the call is one.
+    pub fn counterpart(&self, account: &str, field: &str) -> Result<AdmittedAccount, Failure> {
+        let id = convert::id(account, field)?;
+        if !self.may_name(&id) {
+            return Err(Failure::field(
+                Reason::AccountNotFound,
+                field,
+                ReadError::UnknownAccount(id),
+            ));
+        }
+        Ok(AdmittedAccount {
+            id,
+            may_state_facts: self.may(Role::Admin),
+        })
+    }
+
+    /// Whether the caller may name an account; one that it may not is answered as absent.
+    pub fn may_name(&self, account: &Id) -> bool {
+        self.caller()
+            .is_none_or(|caller| caller.accounts.contains(account))
     }
 
     /// The accounts to choose a list from; `None`: all of them.

@@ -38,6 +38,7 @@ pub use changes_of_entity::changes_of_entity;
 pub use entity::{access_group_to_wire, account_to_wire, known, segment_to_wire};
 pub use entity::{catalog_from_wire, partner_program_from_wire};
 pub use entity::{entity_change_to_wire, entity_key_to_wire, resource_to_wire, settings_from_wire};
+pub use entity::{partner_role_to_wire, partnership_to_wire, user_status_to_wire};
 pub use entity::{permission_set_to_wire, team_to_wire, user_to_wire};
 pub use import::withheld_to_wire;
 pub use import::{attributes_from_text, core_field, mode_from_wire, mode_to_wire};

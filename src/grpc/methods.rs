@@ -81,6 +81,23 @@ pub const METHODS: &[(&str, &str, Needs)] = &[
     ("ambit.v1.PartitionService", "ListSegmentJobs", Needs::Role(Role::Check)),
     ("ambit.v1.PartitionService", "GetSegmentJob", Needs::Role(Role::Check)),
     ("ambit.v1.PartitionService", "RecalculateSegment", Needs::Role(Role::Write)),
+    // Each is judged by the rights of the user whom it names, whatever the caller's role.
+    ("ambit.v1.PartnerService", "CreateAccessLink", Needs::Role(Role::Write)),
+    ("ambit.v1.PartnerService", "RevokeAccessLink", Needs::Role(Role::Write)),
+    ("ambit.v1.PartnerService", "ListAccessLinks", Needs::Role(Role::Check)),
+    ("ambit.v1.PartnerService", "ApproveAccessLink", Needs::Role(Role::Write)),
+    ("ambit.v1.PartnerService", "EndPartnership", Needs::Role(Role::Write)),
+    ("ambit.v1.PartnerService", "ListClients", Needs::Role(Role::Check)),
+    ("ambit.v1.PartnerService", "ListPartnerEmployees", Needs::Role(Role::Check)),
+    ("ambit.v1.PartnerService", "ListContractors", Needs::Role(Role::Check)),
+    ("ambit.v1.PartnerService", "AddStaff", Needs::Role(Role::Write)),
+    ("ambit.v1.PartnerService", "LinkContractor", Needs::Role(Role::Write)),
+    ("ambit.v1.PartnerService", "ChangePermissionSet", Needs::Role(Role::Write)),
+    ("ambit.v1.PartnerService", "PreviewRemoval", Needs::Role(Role::Check)),
+    ("ambit.v1.PartnerService", "CommitRemoval", Needs::Role(Role::Write)),
+    ("ambit.v1.PartnerService", "DeactivateEmployee", Needs::Role(Role::Write)),
+    ("ambit.v1.PartnerService", "ReactivateEmployee", Needs::Role(Role::Write)),
+    ("ambit.v1.PartnerService", "MigrateToPartnerAdmin", Needs::Role(Role::Write)),
 ];
 
 /// What the method at a path of HTTP/2 needs; `None`: it is not in the table.

@@ -28,6 +28,7 @@ use crate::listening;
 use crate::metrics::{DecisionMetrics, TransportMetrics};
 use crate::partitions::Partitions;
 use crate::partitions::segments::Segments;
+use crate::partners::Partners;
 use crate::randomness::{Randomness, SystemRandomness};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -50,6 +51,7 @@ pub struct Backend {
     pub requests: AccessRequests,
     pub partitions: Partitions,
     pub segments: Segments,
+    pub partners: Partners,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub shutdown: Shutdown,

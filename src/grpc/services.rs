@@ -13,6 +13,7 @@ use super::decision::DecisionHandlers;
 use super::directory::DirectoryHandlers;
 use super::health::HealthService;
 use super::partition::PartitionHandlers;
+use super::partner::PartnerHandlers;
 use super::reading::Reading;
 use super::reasons::GiveReasons;
 use super::server::Backend;
@@ -23,6 +24,7 @@ use super::wire::access_request_service_server::{
 use super::wire::decision_service_server::{DecisionServiceServer, SERVICE_NAME as DECISION};
 use super::wire::directory_service_server::{DirectoryServiceServer, SERVICE_NAME as DIRECTORY};
 use super::wire::partition_service_server::{PartitionServiceServer, SERVICE_NAME as PARTITION};
+use super::wire::partner_service_server::{PartnerServiceServer, SERVICE_NAME as PARTNER};
 
 /// Largest message that a call with many items takes, in bytes after decompression.
 pub const BULK_MESSAGE_BYTES_MAX: usize = 4 * 1_024 * 1_024;
@@ -34,10 +36,10 @@ pub const MESSAGE_BYTES_MAX: usize = 1_024 * 1_024;
 const ANSWER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 
 /// Full names of the services, which the health service answers for.
-pub const SERVICES: &[&str] = &[DECISION, DIRECTORY, ACCESS_REQUEST, PARTITION];
+pub const SERVICES: &[&str] = &[DECISION, DIRECTORY, ACCESS_REQUEST, PARTITION, PARTNER];
 
 /// The methods that take messages up to [`BULK_MESSAGE_BYTES_MAX`], and time for many items.
-pub const BULK_METHODS: [&str; 10] = [
+pub const BULK_METHODS: [&str; 12] = [
     "BatchCheck",
     "FilterAccessible",
     "FilterAccessibleStream",
@@ -48,6 +50,8 @@ pub const BULK_METHODS: [&str; 10] = [
     "PreviewChanges",
     "ListPreviewedAccess",
     "RecalculateSegment",
+    "PreviewRemoval",
+    "CommitRemoval",
 ];
 
 /// The methods whose answers are streams.
@@ -110,6 +114,12 @@ pub fn routes(backend: &Backend) -> Routes {
     ))
     .max_encoding_message_size(ANSWER_BYTES_MAX)
     .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let partners = PartnerServiceServer::new(PartnerHandlers::new(
+        backend.partners.clone(),
+        reading.clone(),
+    ))
+    .max_encoding_message_size(ANSWER_BYTES_MAX)
+    .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let partitions = PartitionServiceServer::new(PartitionHandlers::new(
         backend.partitions.clone(),
         backend.directory.clone(),
@@ -130,6 +140,7 @@ pub fn routes(backend: &Backend) -> Routes {
         .add_service(directory)
         .add_service(access_requests)
         .add_service(partitions)
+        .add_service(partners)
         .add_service(health);
     match reflection() {
         Ok(set) => {

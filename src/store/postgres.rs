@@ -19,6 +19,7 @@ mod examine;
 mod forms;
 mod notifications;
 mod outbox;
+mod partners;
 mod read;
 mod requests;
 mod resources;

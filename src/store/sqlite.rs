@@ -16,6 +16,7 @@ mod examine;
 mod forms;
 mod open;
 mod outbox;
+mod partners;
 mod read;
 mod requests;
 mod resources;

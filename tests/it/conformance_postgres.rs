@@ -41,6 +41,7 @@ async fn postgres_holds_the_contract() {
             outbox: store.clone(),
             tokens: store.clone(),
             segment_jobs: store.clone(),
+            partners: store.clone(),
             store,
             kept: Box::new(database),
         }

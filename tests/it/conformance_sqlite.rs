@@ -22,6 +22,7 @@ async fn the_embedded_store_holds_the_contract() {
             outbox: store.clone(),
             tokens: store.clone(),
             segment_jobs: store.clone(),
+            partners: store.clone(),
             store,
             kept: Box::new(directory),
         }

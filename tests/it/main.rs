@@ -36,6 +36,7 @@ mod monitoring;
 mod notifications;
 mod oracle;
 mod partitions;
+mod partners;
 mod postgres;
 mod postgres_writers;
 mod previews;

@@ -6,6 +6,7 @@ pub mod audit;
 mod change_feed;
 mod idempotency;
 mod outbox;
+mod partners;
 mod revisions;
 mod round_trip;
 mod rules;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use ambit::authz::model::*;
 use ambit::store::audit::Author;
 use ambit::store::outbox::Outbox;
+use ambit::store::partners::PartnerStore;
 use ambit::store::segment_jobs::SegmentJobs;
 use ambit::store::tokens::TokenStore;
 use ambit::store::{Head, Store, StoreError, Write};
@@ -32,6 +34,7 @@ pub struct Fresh {
     pub outbox: Arc<dyn Outbox>,
     pub tokens: Arc<dyn TokenStore>,
     pub segment_jobs: Arc<dyn SegmentJobs>,
+    pub partners: Arc<dyn PartnerStore>,
     pub kept: Box<dyn Any + Send>,
 }
 
@@ -96,6 +99,7 @@ where
         audit::clauses(),
         tokens::clauses(),
         segment_jobs::clauses(),
+        partners::clauses(),
     ];
     for clause in clauses.into_iter().flatten() {
         let fresh = make_store().await;

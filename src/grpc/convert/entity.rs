@@ -276,21 +276,27 @@ pub fn user_kind_to_wire(kind: UserKind) -> wire::UserKind {
     }
 }
 
-pub fn partner_to_wire(partner: &Partner) -> wire::Partner {
-    let role = match partner.role {
+pub fn partner_role_to_wire(role: PartnerRole) -> wire::PartnerRole {
+    match role {
         PartnerRole::Admin => wire::PartnerRole::Admin,
         PartnerRole::Employee => wire::PartnerRole::Employee,
         PartnerRole::Contractor => wire::PartnerRole::Contractor,
-    };
-    let partnership = match partner.partnership {
+    }
+}
+
+pub fn partnership_to_wire(partnership: Partnership) -> wire::Partnership {
+    match partnership {
         Partnership::Active => wire::Partnership::Active,
         Partnership::Ended => wire::Partnership::Ended,
-    };
+    }
+}
+
+pub fn partner_to_wire(partner: &Partner) -> wire::Partner {
     wire::Partner {
         account: partner.account.to_string(),
         user: partner.user.to_string(),
-        role: role.into(),
-        partnership: partnership.into(),
+        role: partner_role_to_wire(partner.role).into(),
+        partnership: partnership_to_wire(partner.partnership).into(),
     }
 }
 

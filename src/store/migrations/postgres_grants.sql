@@ -53,8 +53,10 @@ BEGIN
             EXECUTE format('GRANT SELECT ON ambit.store_identity, ambit.caller_token,
                 ambit.caller_token_version TO %I', role);
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ambit.idempotency,
-                ambit.assignment_batch, ambit.assignment_batch_entry, ambit.form TO %I', role);
-            EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.audit_form(text) TO %I', role);
+                ambit.assignment_batch, ambit.assignment_batch_entry, ambit.form, ambit.access_link,
+                ambit.access_link_approval TO %I', role);
+            EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.audit_form(text),
+                ambit.audit_access_link(text) TO %I', role);
             -- Requests and events go with their account only, which takes no right on them.
             EXECUTE format('GRANT INSERT, UPDATE ON ambit.access_request TO %I', role);
             EXECUTE format('GRANT INSERT ON ambit.access_request_event TO %I', role);

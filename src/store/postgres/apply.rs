@@ -14,6 +14,7 @@ use super::audit::{announced, note};
 use super::batches;
 use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
 use super::error::store_error;
+use super::partners;
 use super::read;
 use super::requests;
 use super::resources;
@@ -23,6 +24,7 @@ use crate::authz::catalog::Catalog;
 use crate::authz::model::{Entity, EntityKey, Id};
 use crate::store::audit::Author;
 use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
+use crate::store::partners::{LinkStep, locking_order};
 use crate::store::rows::{answered, inconsistent};
 use crate::store::tables::Table;
 use crate::store::{Head, IdempotencyKey, Nonce, RememberedWrite, StoreError, Write};
@@ -46,6 +48,47 @@ pub(super) async fn apply(lane: &Lane, write: Write<'_>) -> Result<Head, StoreEr
     let mut lease = lane.lease(Mode::Write).await?;
     let written = write_in(lease.connection()?, write).await;
     lease.settle(written).await
+}
+
+/// Several accounts. All of our writers take them in the same order, so that they wait for each other
+/// and never in a circle; a plain SQL writer who holds rows of one and waits for another can still
+/// close one, which the database finds and we plan anew.
+pub(super) async fn apply_across(
+    lane: &Lane,
+    writes: &[Write<'_>],
+    link: Option<&LinkStep>,
+) -> Result<Vec<Head>, StoreError> {
+    let mut lease = lane.lease(Mode::Write).await?;
+    let written = write_across(lease.connection()?, writes, link).await;
+    lease.settle(written).await
+}
+
+async fn write_across(
+    connection: &mut Session,
+    writes: &[Write<'_>],
+    link: Option<&LinkStep>,
+) -> Result<Vec<Head>, StoreError> {
+    let mut heads = BTreeMap::new();
+    for at in locking_order(writes)? {
+        let Some(write) = writes.get(at) else {
+            continue;
+        };
+        // The account before took its revision at once; this one takes one for all of its rows.
+        let deferring = sqlx::raw_sql("SET CONSTRAINTS ambit.commit_revision DEFERRED");
+        bounded(SMALL, async {
+            deferring
+                .execute(&mut *connection)
+                .await
+                .map_err(store_error)
+        })
+        .await?;
+        let head = write_in(connection, write.clone()).await?;
+        if let Some(step) = link.filter(|step| step.account == *write.account) {
+            bounded(SMALL, partners::record(connection, step)).await?;
+        }
+        heads.insert(at, head);
+    }
+    Ok(heads.into_values().collect())
 }
 
 async fn write_in(connection: &mut Session, write: Write<'_>) -> Result<Head, StoreError> {

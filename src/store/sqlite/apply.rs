@@ -9,6 +9,7 @@ use sqlx::{Row, SqliteConnection};
 use super::audit::{self, Made};
 use super::batches;
 use super::error::store_error;
+use super::partners;
 use super::read;
 use super::requests;
 use super::resources;
@@ -17,6 +18,7 @@ use crate::authz::model::{Entity, EntityKey, Id};
 use crate::store::audit::{AuditEffect, Author, Told};
 use crate::store::change_keys::KEYS_MAX;
 use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
+use crate::store::partners::{LinkStep, locking_order};
 use crate::store::rows::{answered, inconsistent};
 use crate::store::tables::Table;
 use crate::store::{Head, IdempotencyKey, RememberedWrite, StoreError, Write};
@@ -45,6 +47,31 @@ pub(super) async fn apply(writer: &SqlitePool, write: Write<'_>) -> Result<Head,
     let head = write_in(&mut transaction, write).await?;
     transaction.commit().await.map_err(store_error)?;
     Ok(head)
+}
+
+/// Several accounts, one after the other in the order in which every store locks them.
+pub(super) async fn apply_across(
+    writer: &SqlitePool,
+    writes: &[Write<'_>],
+    link: Option<&LinkStep>,
+) -> Result<Vec<Head>, StoreError> {
+    let mut transaction = writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(store_error)?;
+    let mut heads = BTreeMap::new();
+    for at in locking_order(writes)? {
+        let Some(write) = writes.get(at) else {
+            continue;
+        };
+        let head = write_in(&mut transaction, write.clone()).await?;
+        if let Some(step) = link.filter(|step| step.account == *write.account) {
+            partners::record(&mut transaction, step, write.author, head.revision).await?;
+        }
+        heads.insert(at, head);
+    }
+    transaction.commit().await.map_err(store_error)?;
+    Ok(heads.into_values().collect())
 }
 
 async fn write_in(connection: &mut SqliteConnection, write: Write<'_>) -> Result<Head, StoreError> {

@@ -15,6 +15,7 @@ use ambit::grpc::wire::access_request_service_client::AccessRequestServiceClient
 use ambit::grpc::wire::decision_service_client::DecisionServiceClient;
 use ambit::grpc::wire::directory_service_client::DirectoryServiceClient;
 use ambit::grpc::wire::partition_service_client::PartitionServiceClient;
+use ambit::grpc::wire::partner_service_client::PartnerServiceClient;
 use ambit::shutdown::Shutdown;
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -126,6 +127,10 @@ impl TestServer {
 
     pub fn partitions(&self) -> PartitionServiceClient<Channel> {
         PartitionServiceClient::new(self.channel.clone())
+    }
+
+    pub fn partners(&self) -> PartnerServiceClient<Channel> {
+        PartnerServiceClient::new(self.channel.clone())
     }
 
     pub fn health(&self) -> HealthClient<Channel> {

@@ -160,6 +160,7 @@ fn the_contract_is_served_whole() {
         ("DirectoryService", "CreateAccount GetAccount DeleteAccount ListAccounts ApplyChanges ImportResources ExportAccount ListTeams ListUsers GetUser ListResources GetResource ListPermissionSets ListAccessGroups ListSegments WatchChanges ListAuditRecords"),
         ("AccessRequestService", "FileAccessRequest GetAccessRequest ListAccessRequests SuggestResolutions ApproveAccessRequest DenyAccessRequest CancelAccessRequest RevokeAccessRequest CreateRequestLink WatchAccessRequests ListAccessRequestEvents ListNotifications ReplayNotification"),
         ("PartitionService", "AssignResources Unpartition UndoBatch UndoImport PutForm DeleteForm ListForms SubmitForm PreviewChanges ListPreviewedAccess WatchAccess ListSegmentJobs GetSegmentJob RecalculateSegment"),
+        ("PartnerService", "CreateAccessLink RevokeAccessLink ListAccessLinks ApproveAccessLink EndPartnership ListClients ListPartnerEmployees ListContractors AddStaff LinkContractor ChangePermissionSet PreviewRemoval CommitRemoval DeactivateEmployee ReactivateEmployee MigrateToPartnerAdmin"),
     ]
     .iter()
     .flat_map(|(service, methods)| methods.split(' ').map(move |method| format!("{service}/{method}")))
