@@ -268,3 +268,62 @@ async fn words_ids_and_keys_are_checked() {
         beside.refuses(rule, sql).await;
     }
 }
+
+/// D9 with foreign keys off and no server in between: of the last two super admins one stays, by
+/// whatever statement, and the account goes with all that is in it.
+#[tokio::test]
+async fn d9_plain_sql_leaves_an_active_super_admin() {
+    let mut beside = beside().await;
+    let admins = "UPDATE app_user SET super_admin = (user_id = 'us1') WHERE account_id = 'acme'";
+    beside
+        .run("UPDATE app_user SET super_admin = 1, status = 'active' WHERE user_id = 'us1'")
+        .await
+        .unwrap();
+    beside.run(admins).await.unwrap();
+    beside
+        .run("UPDATE app_user SET account_owner = 0")
+        .await
+        .unwrap();
+    for statement in [
+        "UPDATE app_user SET super_admin = 0 WHERE user_id = 'us1'",
+        "UPDATE app_user SET super_admin = 0",
+        "UPDATE app_user SET status = 'deactivated' WHERE user_id = 'us1'",
+        "UPDATE app_user SET status = 'removed' WHERE user_id = 'us1'",
+        "UPDATE app_user SET status = 'invited' WHERE user_id = 'us1'",
+        "DELETE FROM app_user WHERE user_id = 'us1'",
+        "DELETE FROM app_user",
+        "INSERT OR REPLACE INTO app_user (account_id, user_id) VALUES ('acme', 'us1')",
+        "INSERT INTO app_user (account_id, user_id, super_admin, status)
+            VALUES ('acme', 'i', 1, 'invited');
+         UPDATE app_user SET super_admin = 0 WHERE user_id = 'us1'",
+    ] {
+        let refusal = beside.run(statement).await.unwrap_err();
+        assert!(refusal.starts_with("D9: "), "{statement}: {refusal}");
+    }
+    // Another one first, an owner beside, and what is no loss.
+    beside
+        .run("UPDATE app_user SET kind = 'internal' WHERE user_id = 'us1'")
+        .await
+        .unwrap();
+    beside
+        .run(
+            "INSERT INTO app_user (account_id, user_id, super_admin) VALUES ('acme', 'other', 1);
+             DELETE FROM app_user WHERE user_id = 'us1'",
+        )
+        .await
+        .unwrap();
+    beside
+        .run(
+            "INSERT INTO app_user (account_id, user_id, account_owner) VALUES ('acme', 'owner', 1);
+             DELETE FROM app_user WHERE user_id = 'other'",
+        )
+        .await
+        .unwrap();
+    beside
+        .run(
+            "UPDATE app_user SET super_admin = 1, account_owner = 0 WHERE user_id = 'owner';
+             DELETE FROM account WHERE account_id = 'acme'",
+        )
+        .await
+        .unwrap();
+}
