@@ -7,10 +7,11 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "ambit/v1/consistency.proto",
     "ambit/v1/model.proto",
     "ambit/v1/change.proto",
+    "ambit/v1/ceiling.proto",
     "ambit/v1/import.proto",
     "ambit/v1/audit.proto",
     "ambit/v1/decision.proto",

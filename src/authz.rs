@@ -14,6 +14,7 @@ pub mod document;
 pub mod explain;
 pub mod graph;
 pub mod model;
+pub mod on_behalf;
 pub mod partnership;
 pub mod preview;
 pub mod segment;

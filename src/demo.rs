@@ -156,6 +156,7 @@ async fn create(directory: &Directory, document: &Document) -> Result<bool, Crea
             expected: None,
             idempotency: None,
             dry_run: false,
+            actor: None,
             author: Author::named("ambit:demo", "CreateAccount"),
         })
         .await;

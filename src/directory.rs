@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::authz::change::{AccountPatch, Change, ChangeError, ChangeLine};
 use crate::authz::graph::{AccountGraph, GraphError};
 use crate::authz::model::{Id, Timestamp};
+use crate::authz::on_behalf::CeilingReport;
 use crate::clock::Clock;
 use crate::graph_cache::{Consistency, GraphCache, ReadError};
 use crate::revision::{RevisionError, RevisionToken};
@@ -95,6 +96,8 @@ pub struct ApplyChanges {
     pub idempotency: Option<Idempotency>,
     /// Plans and checks everything, writes nothing.
     pub dry_run: bool,
+    /// The user in whose name it is done and by whose rights it is judged; `None`: an operator's.
+    pub actor: Option<Id>,
     /// Who asks for it, for the audit.
     pub author: Author,
 }
@@ -126,6 +129,9 @@ pub(crate) struct IntentWrite {
     pub(crate) intent: Arc<dyn Intent>,
     pub(crate) idempotency: Option<Idempotency>,
     pub(crate) dry_run: bool,
+    /// The user by whose rights the changes are judged; `None`: an operator's, or judged by the
+    /// intent itself.
+    pub(crate) actor: Option<Id>,
     /// Times that it is planned before it gives up to other writers.
     pub(crate) tries_max: u32,
     /// Who asks for it, for the audit.
@@ -140,7 +146,8 @@ impl From<ApplyChanges> for IntentWrite {
             idempotency: request.idempotency,
             dry_run: request.dry_run,
             tries_max: WRITE_TRIES_MAX,
-            author: request.author,
+            author: request.author.for_actor(request.actor.clone()),
+            actor: request.actor,
         }
     }
 }
@@ -151,6 +158,8 @@ pub struct Applied {
     pub head: Option<Head>,
     /// What was done, a line an entity; empty for a replay.
     pub lines: Vec<ChangeLine>,
+    /// What the grant ceiling made of it; empty for a replay.
+    pub ceiling: CeilingReport,
     /// The write had been carried out before under its idempotency key.
     pub replayed: bool,
 }
@@ -197,6 +206,7 @@ impl Directory {
             expected: None,
             idempotency,
             dry_run: false,
+            actor: None,
             author,
         };
         self.write(request.into(), Precondition::NoSuchAccount)
@@ -334,17 +344,20 @@ impl Directory {
         let planning = PlanIntent {
             store: self.store.as_ref(),
             graphs: &self.graphs,
+            clock: self.clock.as_ref(),
             request: &request,
         };
         Ok(match self.write_planned(&header, &planning).await? {
             Written::Made { head, told } => Applied {
                 head,
-                lines: told,
+                lines: told.lines,
+                ceiling: told.ceiling,
                 replayed: false,
             },
             Written::Replayed(before) => Applied {
                 head: Some(before.head),
                 lines: Vec::new(),
+                ceiling: CeilingReport::default(),
                 replayed: true,
             },
         })

@@ -16,6 +16,7 @@ use crate::authz::change::{Change, ChangeError};
 use crate::authz::difference::Halted;
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{EntityKey, Id, Principal, Timestamp};
+use crate::authz::on_behalf::CeilingReport;
 use crate::directory::{
     Applied, Directory, DirectoryError, Foreseen, Idempotency, Intent, IntentWrite, Supposed,
 };
@@ -317,6 +318,7 @@ impl Import {
             Some(supposed) => Applied {
                 head: supposed.head(),
                 lines: self.directory.suppose_intent(supposed, as_intent).await?,
+                ceiling: CeilingReport::default(),
                 replayed: false,
             },
             None => {
@@ -325,6 +327,8 @@ impl Import {
                     intent: as_intent,
                     idempotency: Some(self.idempotency(part)?),
                     dry_run: false,
+                    // Rows are judged one by one, and told by their lines.
+                    actor: None,
                     tries_max: if part.len() > PART_ROWS_MIN {
                         TRIES_BEFORE_CUT
                     } else {

@@ -22,6 +22,7 @@ mod text;
 mod tests;
 
 pub use approval::approve;
+pub(in crate::authz) use approver::same_human;
 pub use approver::{approvers, may_resolve};
 pub use filing::{Filing, WANTED_SECONDS_MAX, Wish, canonical, file};
 pub use lifecycle::{Transition, cancel, deny, settle};

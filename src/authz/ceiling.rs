@@ -23,11 +23,13 @@
 //!   them together, and lets nobody repeat a right of somebody else's by a second way that would
 //!   outlive its revocation. [`stored`] says what becomes of sets.
 
+mod beyond;
 mod held;
 mod stored;
 #[cfg(test)]
 mod tests;
 
+pub use beyond::{BeyondCeiling, beyond_ceiling};
 pub use held::{Ceiling, Held};
 pub use stored::{Note, PermissionSets, Settled, Subject, TooMany};
 

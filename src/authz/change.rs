@@ -37,6 +37,7 @@ mod membership;
 mod outcome;
 mod overlay;
 mod planner;
+mod refusal;
 mod removal;
 mod resource;
 mod revalidate;
@@ -44,6 +45,8 @@ mod segment;
 mod team;
 mod user;
 mod verify;
+
+pub use refusal::ActorRefusal;
 
 mod tests;
 
@@ -256,6 +259,8 @@ pub enum ChangeProblem {
     /// Of a write in the name of a user.
     #[error("{0}")]
     Forbidden(String),
+    #[error(transparent)]
+    Refused(ActorRefusal),
     #[error("more than {limit} {what}")]
     TooMany { what: &'static str, limit: usize },
 }

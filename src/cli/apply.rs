@@ -8,10 +8,10 @@ use crate::authz::change::Change;
 use crate::authz::document::Document;
 use crate::authz::model::{Entity, Id};
 use crate::authz::yaml::{At, Place};
-use crate::client::WrittenLine;
+use crate::client::{NotedRight, WrittenLine};
 
 use super::access_preview::ShownAccess;
-use super::destination::{self, Destination, DestinationArgs, WriteError, Written};
+use super::destination::{self, Destination, DestinationArgs, WriteError, Writing, Written};
 use super::documents::{self, DocumentFile};
 use super::error::{CliError, Exit};
 use super::output::{self, Colour, Format, FormatArgs, Output};
@@ -20,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   ambit apply account.yaml
   ambit apply accounts/*.yaml --dry-run
   ambit apply account.yaml --prune
+  ambit apply account.yaml --as lena
   ambit apply account.yaml --data-dir ./ambit-data
   ambit export acme --server http://old:50051 | ambit apply -
 
@@ -40,6 +41,9 @@ pub struct Arguments {
     /// Print what would change, write nothing
     #[arg(long)]
     dry_run: bool,
+    /// The user by whose rights it is judged; without one the caller must have the role `admin`
+    #[arg(long = "as", value_name = "USER")]
+    actor: Option<Id>,
     #[command(flatten)]
     destination: DestinationArgs,
     #[command(flatten)]
@@ -60,6 +64,10 @@ struct AccountAnswer {
     /// Of a dry run; its lists are the first of each.
     #[serde(flatten)]
     access: ShownAccess,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kept: Vec<NotedRight>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    withheld: Vec<NotedRight>,
 }
 
 /// The documents of one account, in the order of the files.
@@ -95,7 +103,7 @@ async fn write_all(
     // accounts before it written.
     if accounts.len() > 1 && !arguments.dry_run {
         for account in accounts {
-            account.write(destination, arguments.prune, true).await?;
+            account.write(destination, arguments, true).await?;
         }
     }
     let mut answer = ApplyAnswer {
@@ -104,7 +112,7 @@ async fn write_all(
     };
     for account in accounts {
         let written = account
-            .write(destination, arguments.prune, arguments.dry_run)
+            .write(destination, arguments, arguments.dry_run)
             .await?;
         if arguments.format.format == Format::Human {
             print(account.id, &written, arguments.dry_run, output)?;
@@ -114,6 +122,8 @@ async fn write_all(
             revision: written.revision,
             summary: written.lines,
             access: written.access,
+            kept: written.kept,
+            withheld: written.withheld,
         });
     }
     if arguments.format.format == Format::Json {
@@ -203,18 +213,22 @@ impl<'a> Account<'a> {
     async fn write(
         &self,
         destination: &mut Destination,
-        prune: bool,
+        arguments: &Arguments,
         dry_run: bool,
     ) -> Result<Written, CliError> {
         let bar = output::progress("writing", None);
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut prepared = self.prepare(destination, prune).await?;
+            let mut prepared = self.prepare(destination, arguments.prune).await?;
             let changes = std::mem::take(&mut prepared.changes);
             bar.set_position(changes.len() as u64);
-            let expected = prepared.revision.as_deref();
-            match destination.write(self.id, changes, expected, dry_run).await {
+            let writing = Writing {
+                expected: prepared.revision.as_deref(),
+                actor: arguments.actor.as_ref(),
+                dry_run,
+            };
+            match destination.write(self.id, changes, writing).await {
                 Ok(written) => {
                     bar.finish_and_clear();
                     return Ok(written);
@@ -289,6 +303,8 @@ fn print(
     output: &mut Output,
 ) -> Result<(), CliError> {
     let name = output.painted(Colour::Bold, account.as_str());
+    print_noted("kept", &written.kept, output)?;
+    print_noted("withheld", &written.withheld, output)?;
     if dry_run {
         output.line(&format!(
             "{name}: {} entities would change",
@@ -305,4 +321,16 @@ fn print(
         count => format!("{count} entities changed"),
     };
     output.line(&format!("{name}: {what}, revision {}", written.revision))
+}
+
+/// What the ceiling kept or withheld, a line a right.
+pub(super) fn print_noted(
+    what: &str,
+    noted: &[NotedRight],
+    output: &mut Output,
+) -> Result<(), CliError> {
+    for right in noted {
+        output.line(&format!("{what}: {right}"))?;
+    }
+    Ok(())
 }

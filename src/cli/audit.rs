@@ -14,10 +14,13 @@ use super::connection::{ServerArgs, refused};
 use super::error::{CliError, Exit, one_line};
 use super::output::{Colour, Format, FormatArgs, Output};
 
+mod beyond;
+
 const EXAMPLES: &str = "Examples:
   ambit audit northwind
   ambit audit northwind --entity user:anna --since 2026-11-01T00:00:00Z
   ambit audit northwind --entity resource:contact/siemens --output json
+  ambit audit northwind --beyond-ceiling
   ambit audit northwind --caller token:crm-backend --kind permission_set --limit 20
 
 Newest first. Records outlive their account.";
@@ -54,6 +57,9 @@ pub struct Arguments {
     /// Begin with the oldest record
     #[arg(long)]
     oldest_first: bool,
+    /// Instead: grants that whoever gave them could not give now
+    #[arg(long, conflicts_with_all = ["caller", "actor", "kind", "entity", "since", "until", "oldest_first"])]
+    beyond_ceiling: bool,
     /// No more than so many records
     #[arg(long, value_name = "NUMBER")]
     limit: Option<usize>,
@@ -137,6 +143,10 @@ struct ShownEntity {
 }
 
 pub async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError> {
+    if arguments.beyond_ceiling {
+        let limit = arguments.limit.unwrap_or(usize::MAX);
+        return beyond::run(&arguments, limit, output).await;
+    }
     let mut client = arguments.server.directory().await?;
     let mut request = asked(&arguments);
     let mut left = arguments.limit.unwrap_or(usize::MAX);

@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::app::DirectStore;
 use crate::authz::change::{self, Change, ChangeLine};
 use crate::authz::model::{Entity, EntityChange, EntityKey, Id};
-use crate::client::{Write, WrittenLine};
+use crate::client::{NotedRight, Write, WrittenLine};
 use crate::clock::SystemClock;
 use crate::config::{Database, DatabaseUrl};
 use crate::directory::{ApplyChanges, Directory, DirectoryError, PreviewChanges};
@@ -62,6 +62,19 @@ pub struct Written {
     pub lines: Vec<WrittenLine>,
     /// Of a dry run: what it would do to access.
     pub access: ShownAccess,
+    /// What the ceiling of the user on whose behalf it is made kept and withheld.
+    pub kept: Vec<NotedRight>,
+    pub withheld: Vec<NotedRight>,
+}
+
+/// How changes are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Writing<'a> {
+    /// The revision that they rest on.
+    pub expected: Option<&'a str>,
+    /// The user on whose behalf.
+    pub actor: Option<&'a Id>,
+    pub dry_run: bool,
 }
 
 /// Why an account was not written.
@@ -135,14 +148,11 @@ impl Destination {
         &mut self,
         account: &Id,
         changes: Vec<Change>,
-        expected: Option<&str>,
-        dry_run: bool,
+        writing: Writing<'_>,
     ) -> Result<Written, WriteError> {
         match self {
-            Self::Server(client) => write_server(client, account, changes, expected, dry_run).await,
-            Self::Store(store) => {
-                write_store(&store.directory, account, changes, expected, dry_run).await
-            }
+            Self::Server(client) => write_server(client, account, changes, writing).await,
+            Self::Store(store) => write_store(&store.directory, account, changes, writing).await,
         }
     }
 }
@@ -236,14 +246,16 @@ async fn write_server(
     client: &mut DirectoryServiceClient<Link>,
     account: &Id,
     changes: Vec<Change>,
-    expected: Option<&str>,
-    dry_run: bool,
+    writing: Writing<'_>,
 ) -> Result<Written, WriteError> {
     let mut write = Write::of(account.as_str(), changes);
-    if let Some(expected) = expected {
+    if let Some(expected) = writing.expected {
         write = write.expecting(expected);
     }
-    if dry_run {
+    if let Some(actor) = writing.actor {
+        write = write.on_behalf_of(actor.as_str());
+    }
+    if writing.dry_run {
         write = write.dry_run();
     }
     let response = client
@@ -253,7 +265,10 @@ async fn write_server(
         .into_inner();
     let mut access = ShownAccess::default();
     access.add(response.preview, response.preview_refused);
+    let ceiling = response.ceiling.unwrap_or_default();
     Ok(Written {
+        kept: NotedRight::of_all(&ceiling.kept),
+        withheld: NotedRight::of_all(&ceiling.withheld),
         revision: response.revision,
         lines: response
             .summary
@@ -285,14 +300,22 @@ async fn write_store(
     directory: &Directory,
     account: &Id,
     changes: Vec<Change>,
-    expected: Option<&str>,
-    dry_run: bool,
+    writing: Writing<'_>,
 ) -> Result<Written, WriteError> {
-    let expected = expected
+    let expected = writing
+        .expected
         .map(|token| RevisionToken::decode(token).map_err(CliError::usage))
         .transpose()?;
-    if dry_run {
-        return look_ahead(directory, account, changes, expected).await;
+    let actor = writing.actor.cloned();
+    if writing.dry_run {
+        let request = PreviewChanges {
+            account: account.clone(),
+            changes,
+            actor,
+            expected,
+            at: None,
+        };
+        return look_ahead(directory, request).await;
     }
     let applied = directory
         .apply_changes(ApplyChanges {
@@ -301,6 +324,7 @@ async fn write_store(
             expected,
             idempotency: None,
             dry_run: false,
+            actor,
             author: author("ApplyChanges"),
         })
         .await
@@ -308,7 +332,10 @@ async fn write_store(
     let revision = applied
         .head
         .map(|head| directory.graphs().token(account, head).encode());
+    let ceiling = convert::ceiling_to_wire(&applied.ceiling).unwrap_or_default();
     Ok(Written {
+        kept: NotedRight::of_all(&ceiling.kept),
+        withheld: NotedRight::of_all(&ceiling.withheld),
         revision: revision.unwrap_or_default(),
         lines: applied.lines.into_iter().map(line_from_core).collect(),
         access: ShownAccess::default(),
@@ -316,18 +343,8 @@ async fn write_store(
 }
 
 /// As a server does a dry run.
-async fn look_ahead(
-    directory: &Directory,
-    account: &Id,
-    changes: Vec<Change>,
-    expected: Option<RevisionToken>,
-) -> Result<Written, WriteError> {
-    let request = PreviewChanges {
-        account: account.clone(),
-        changes,
-        expected,
-        at: None,
-    };
+async fn look_ahead(directory: &Directory, request: PreviewChanges) -> Result<Written, WriteError> {
+    let account = request.account.clone();
     let mut supposed = directory
         .suppose(request)
         .await
@@ -338,8 +355,11 @@ async fn look_ahead(
     let mut access = ShownAccess::default();
     access.add(preview, refused);
     let head = supposed.head();
-    let revision = head.map(|head| directory.graphs().token(account, head).encode());
+    let revision = head.map(|head| directory.graphs().token(&account, head).encode());
+    let ceiling = convert::ceiling_to_wire(&supposed.ceiling).unwrap_or_default();
     Ok(Written {
+        kept: NotedRight::of_all(&ceiling.kept),
+        withheld: NotedRight::of_all(&ceiling.withheld),
         revision: revision.unwrap_or_default(),
         lines: std::mem::take(&mut supposed.lines)
             .into_iter()

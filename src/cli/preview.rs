@@ -8,6 +8,7 @@ use tokio_stream::iter;
 
 use crate::authz::change::Change;
 use crate::authz::model::{Id, Timestamp};
+use crate::client::NotedRight;
 use crate::grpc::convert::change_to_wire;
 use crate::grpc::wire;
 
@@ -24,6 +25,7 @@ const EXAMPLES: &str = "Examples:
   ambit preview northwind change.yaml
   ambit preview northwind change.yaml --at 2027-01-01T00:00:00Z --all
   ambit preview northwind change.yaml --of pierre email.view
+  ambit preview northwind change.yaml --as lena
   ambit preview northwind - --output json < change.yaml
 
 Nothing is written. --of lists every resource that one user would gain (+) or lose (-) by one action.";
@@ -48,6 +50,9 @@ pub struct Arguments {
     /// List all that this user would gain and lose by this action
     #[arg(long, num_args = 2, value_names = ["USER", "TYPE.ACTION"])]
     of: Vec<String>,
+    /// The user by whose rights the changes are judged
+    #[arg(long = "as", value_name = "USER")]
+    actor: Option<Id>,
     /// Print every line for people, not only the first of each list
     #[arg(long)]
     all: bool,
@@ -63,6 +68,18 @@ struct PreviewAnswer {
     revision: String,
     #[serde(flatten)]
     preview: ShownPreview,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kept: Vec<NotedRight>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    withheld: Vec<NotedRight>,
+}
+
+fn actor_of(arguments: &Arguments) -> String {
+    arguments
+        .actor
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 #[derive(Serialize, Default)]
@@ -132,6 +149,7 @@ async fn preview(
     if let Some(first) = messages.first_mut() {
         first.account_id = arguments.account.to_string();
         first.expected_revision = prepared.revision.clone().unwrap_or_default();
+        first.actor_user_id = actor_of(arguments);
         first.at = at;
     }
     let mut client = arguments.server.partitions().await?;
@@ -144,6 +162,8 @@ async fn preview(
         account_id: arguments.account.to_string(),
         revision: String::new(),
         preview: ShownPreview::default(),
+        kept: Vec::new(),
+        withheld: Vec::new(),
     };
     while let Some(part) = parts
         .message()
@@ -156,6 +176,10 @@ async fn preview(
         if let Some(preview) = part.preview {
             answer.preview.add(preview);
         }
+        if let Some(ceiling) = part.ceiling {
+            answer.kept = NotedRight::of_all(&ceiling.kept);
+            answer.withheld = NotedRight::of_all(&ceiling.withheld);
+        }
     }
     match arguments.format.format {
         Format::Json => output.json(&answer),
@@ -164,6 +188,8 @@ async fn preview(
             let changes = prepared.changes.len();
             let noun = if changes == 1 { "change" } else { "changes" };
             output.line(&format!("{name}: {changes} {noun}, not made"))?;
+            apply::print_noted("kept", &answer.kept, output)?;
+            apply::print_noted("withheld", &answer.withheld, output)?;
             answer.preview.print(arguments.all, output)
         }
     }
@@ -184,6 +210,7 @@ async fn list(
     if let Some(first) = messages.first_mut() {
         first.account_id = arguments.account.to_string();
         first.expected_revision = prepared.revision.clone().unwrap_or_default();
+        first.actor_user_id = actor_of(arguments);
         first.at = arguments.at.map(connection::to_wire_time);
         first.user_id = user.to_string();
         first.resource_type = question.resource_type.to_string();

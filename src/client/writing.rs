@@ -10,6 +10,7 @@ use crate::randomness::{Randomness as _, SystemRandomness};
 
 use super::Client;
 use super::error::ClientError;
+use super::noted_right::NotedRight;
 use super::retry::Repeat;
 
 /// Bytes of changes in one message: below the 4 MiB that a server takes, with room for the last.
@@ -38,6 +39,12 @@ pub struct Applied {
     pub revision: String,
     /// What was done, a line an entity; empty where an idempotency key repeats an earlier write.
     pub lines: Vec<WrittenLine>,
+    /// On behalf of a user: rights that were to go and stay, since the user does not hold them; the
+    /// first 1,000.
+    pub kept: Vec<NotedRight>,
+    /// On behalf of a user: rights that were not given whole, since the user does not hold them; the
+    /// first 1,000.
+    pub withheld: Vec<NotedRight>,
 }
 
 /// What was done to one entity.
@@ -162,6 +169,7 @@ impl Client {
             })
             .await?;
         self.saw(&write.account, &answer.revision)?;
+        let ceiling = answer.ceiling.unwrap_or_default();
         Ok(Applied {
             revision: answer.revision,
             lines: answer
@@ -169,6 +177,8 @@ impl Client {
                 .into_iter()
                 .map(WrittenLine::of_wire)
                 .collect(),
+            kept: NotedRight::of_all(&ceiling.kept),
+            withheld: NotedRight::of_all(&ceiling.withheld),
         })
     }
 

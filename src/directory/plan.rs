@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use super::{DirectoryError, Intent, IntentWrite, Planned, Planning};
 use crate::authz::change::{self, ChangeLine, ChangeProblem, ChangeSet};
 use crate::authz::graph::{AccountGraph, GraphBuilder, GraphError};
-use crate::authz::model::{Entity, EntityChange, EntityKey, Id};
+use crate::authz::model::{Entity, EntityChange, EntityKey, Id, Timestamp};
+use crate::authz::on_behalf::{self, CeilingReport};
+use crate::clock::Clock;
 use crate::graph_cache::{GraphCache, ReadError, ReadGraph};
 use crate::store::Store;
 
@@ -16,25 +18,59 @@ use crate::store::Store;
 pub(super) struct PlanIntent<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) graphs: &'a GraphCache,
+    pub(super) clock: &'a dyn Clock,
     pub(super) request: &'a IntentWrite,
+}
+
+/// What is told of planned changes.
+pub(super) struct ToldOfPlan {
+    pub(super) lines: Vec<ChangeLine>,
+    pub(super) ceiling: CeilingReport,
+}
+
+/// Changes as they are planned: what they come to, and what the ceiling made of them.
+pub(super) struct Plan<T> {
+    pub(super) set: ChangeSet,
+    pub(super) ceiling: CeilingReport,
+    pub(super) made: T,
+}
+
+/// By whose rights changes are judged, and at which moment.
+#[derive(Debug, Clone)]
+pub(super) struct Acting {
+    pub(super) actor: Id,
+    pub(super) now: Timestamp,
+}
+
+impl Acting {
+    pub(super) fn of(actor: Option<&Id>, clock: &dyn Clock) -> Option<Self> {
+        actor.map(|actor| Self {
+            actor: actor.clone(),
+            now: clock.now(),
+        })
+    }
 }
 
 #[async_trait]
 impl Planning for PlanIntent<'_> {
-    type Told = Vec<ChangeLine>;
+    type Told = ToldOfPlan;
     type Error = DirectoryError;
 
     async fn plan(
         &self,
         present: Option<Arc<ReadGraph>>,
-    ) -> Result<Planned<Vec<ChangeLine>>, DirectoryError> {
+    ) -> Result<Planned<ToldOfPlan>, DirectoryError> {
         let intent = Arc::clone(&self.request.intent);
         let PlanIntent {
             store,
             graphs,
+            clock,
             request,
         } = self;
-        let (set, ()) = plan(*store, graphs, &request.account, intent, present, drop).await?;
+        let acting = Acting::of(request.actor.as_ref(), *clock);
+        let account = &request.account;
+        let planned = plan(*store, graphs, account, (intent, acting), present, drop).await?;
+        let set = planned.set;
         Ok(Planned {
             changes: set.changes,
             events: Vec::new(),
@@ -42,7 +78,10 @@ impl Planning for PlanIntent<'_> {
             batch: None,
             remembered: true,
             stored: !self.request.dry_run,
-            told: set.summary,
+            told: ToldOfPlan {
+                lines: set.summary,
+                ceiling: planned.ceiling,
+            },
         })
     }
 }
@@ -68,13 +107,18 @@ pub(super) async fn plan<T: Send + 'static>(
     store: &dyn Store,
     graphs: &GraphCache,
     account: &Id,
-    intent: Arc<dyn Intent>,
+    (intent, acting): (Arc<dyn Intent>, Option<Acting>),
     present: Option<Arc<ReadGraph>>,
     made: impl FnOnce(AccountGraph) -> T + Copy + Send + 'static,
-) -> Result<(ChangeSet, T), DirectoryError> {
+) -> Result<Plan<T>, DirectoryError> {
     let exists = present.is_some();
     let graph = present.map(|present| present.graph.clone());
-    let (mut set, next) = plan_in_steps(graphs, account, intent, graph, made).await?;
+    let stepped = plan_in_steps(graphs, account, (intent, acting), graph, made).await?;
+    let Plan {
+        mut set,
+        ceiling,
+        made: next,
+    } = stepped;
     let made = match next {
         Ok(made) => made,
         Err(error) if !exists => return Err(DirectoryError::Unusable(error)),
@@ -83,7 +127,7 @@ pub(super) async fn plan<T: Send + 'static>(
         Err(_) => prove_by_loading(store, graphs, account, &set, made).await?,
     };
     settle_attributes(store, account, &mut set).await?;
-    Ok((set, made))
+    Ok(Plan { set, ceiling, made })
 }
 
 /// Plans off the async workers, and says what the graph becomes by the plan where that can be told
@@ -91,18 +135,22 @@ pub(super) async fn plan<T: Send + 'static>(
 pub(super) async fn plan_in_steps<T: Send + 'static>(
     graphs: &GraphCache,
     account: &Id,
-    intent: Arc<dyn Intent>,
+    (intent, acting): (Arc<dyn Intent>, Option<Acting>),
     graph: Option<AccountGraph>,
     made: impl FnOnce(AccountGraph) -> T + Send + 'static,
-) -> Result<(ChangeSet, Result<T, GraphError>), DirectoryError> {
+) -> Result<Plan<Result<T, GraphError>>, DirectoryError> {
     let of = account.clone();
     let work = move || {
-        let set = plan_on(&of, intent.as_ref(), graph.as_ref())?;
+        let (set, ceiling) = plan_on(&of, intent.as_ref(), acting.as_ref(), graph.as_ref())?;
         let next = match &graph {
             Some(graph) => graph.apply(&set.changes),
             None => built_of(&set.changes, BTreeMap::new()),
         };
-        Ok::<_, DirectoryError>((set, next.map(made)))
+        Ok::<_, DirectoryError>(Plan {
+            set,
+            ceiling,
+            made: next.map(made),
+        })
     };
     graphs.compute(account, work).await?
 }
@@ -110,11 +158,19 @@ pub(super) async fn plan_in_steps<T: Send + 'static>(
 fn plan_on(
     account: &Id,
     intent: &dyn Intent,
+    acting: Option<&Acting>,
     graph: Option<&AccountGraph>,
-) -> Result<ChangeSet, DirectoryError> {
-    let planned = intent
-        .changes(graph)
-        .and_then(|changes| change::plan(account, graph, &changes));
+) -> Result<(ChangeSet, CeilingReport), DirectoryError> {
+    let planned = intent.changes(graph).and_then(|changes| {
+        let mut set = change::plan(account, graph, &changes)?;
+        let ceiling = match acting {
+            Some(Acting { actor, now }) => {
+                on_behalf::judge(graph, actor, &changes, &mut set, *now)?
+            }
+            None => CeilingReport::default(),
+        };
+        Ok((set, ceiling))
+    });
     planned.map_err(|error| match error.problem {
         ChangeProblem::NoAccount => ReadError::UnknownAccount(account.clone()).into(),
         ChangeProblem::Dangling { .. }
@@ -123,6 +179,7 @@ fn plan_on(
         | ChangeProblem::NotEntitled(_)
         | ChangeProblem::LastSuperAdmin
         | ChangeProblem::Forbidden(_)
+        | ChangeProblem::Refused(_)
         | ChangeProblem::TooMany { .. } => DirectoryError::Change(error),
     })
 }

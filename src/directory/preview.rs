@@ -18,6 +18,8 @@ use crate::revision::RevisionToken;
 pub struct PreviewChanges {
     pub account: Id,
     pub changes: Vec<Change>,
+    /// The user by whose rights they are judged; `None`: an operator's.
+    pub actor: Option<Id>,
     /// Refused with [`DirectoryError::ExpectedRevision`] where the account stands elsewhere.
     pub expected: Option<RevisionToken>,
     /// The moment that both states are compared at; `None`: now.
@@ -55,18 +57,21 @@ impl Directory {
         let present = self.present(&account).await?;
         check(precondition, &account, present.as_deref())?;
         let at = request.at.unwrap_or_else(|| self.clock.now());
-        let (set, after) = plan::plan(
+        let acting = plan::Acting::of(request.actor.as_ref(), self.clock.as_ref());
+        let planned = plan::plan(
             self.store.as_ref(),
             &self.graphs,
             &account,
-            Arc::new(request.changes),
+            (Arc::new(request.changes), acting),
             present.clone(),
             Arc::new,
         )
         .await?;
+        let after = planned.made;
         let mut supposed = Supposed::new(account, present, Arc::clone(&after), at);
-        supposed.become_of(&set.changes, after);
-        supposed.lines = set.summary;
+        supposed.become_of(&planned.set.changes, after);
+        supposed.lines = planned.set.summary;
+        supposed.ceiling = planned.ceiling;
         Ok(supposed)
     }
 

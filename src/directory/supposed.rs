@@ -15,6 +15,7 @@ use crate::authz::graph::AccountGraph;
 use crate::authz::model::{
     Attributes, Entity, EntityChange, EntityKey, Id, Resource, ResourceKey, Segment, Timestamp,
 };
+use crate::authz::on_behalf::CeilingReport;
 use crate::authz::preview::WORK_MAX;
 use crate::authz::segment::{Outcome, Rules, run, strays};
 use crate::graph_cache::{ReadError, ReadGraph};
@@ -38,6 +39,8 @@ pub struct Supposed {
     pub(super) at: Timestamp,
     /// What the changes do to entities, a line an entity.
     pub lines: Vec<ChangeLine>,
+    /// What the grant ceiling makes of them.
+    pub ceiling: CeilingReport,
     /// What rules have not looked at yet.
     due: Due,
     records: usize,
@@ -95,6 +98,7 @@ impl Supposed {
             after,
             at,
             lines: Vec::new(),
+            ceiling: CeilingReport::default(),
             due: Due::default(),
             records: 0,
             checks: 0,
@@ -189,10 +193,16 @@ impl Directory {
     ) -> Result<Vec<ChangeLine>, DirectoryError> {
         let graph = AccountGraph::clone(&supposed.after);
         let account = &supposed.account;
-        let planned =
-            plan::plan_in_steps(&self.graphs, account, intent, Some(graph), |after| after);
-        let (mut set, after) = planned.await?;
-        let after = after.map_err(DirectoryError::Unusable)?;
+        // An intent that is judged by a user's rights judges them itself.
+        let planned = plan::plan_in_steps(
+            &self.graphs,
+            account,
+            (intent, None),
+            Some(graph),
+            |after| after,
+        );
+        let plan::Plan { mut set, made, .. } = planned.await?;
+        let after = made.map_err(DirectoryError::Unusable)?;
         plan::settle_attributes(self.store.as_ref(), &supposed.account, &mut set).await?;
         self.suppose_changes(supposed, &set.changes, after).await?;
         Ok(set.summary)

@@ -22,6 +22,7 @@ use crate::store::audit::Author;
 
 mod apply;
 mod audit;
+mod beyond;
 mod export;
 mod import;
 mod paging;
@@ -604,6 +605,17 @@ impl wire::directory_service_server::DirectoryService for DirectoryHandlers {
     ) -> Result<Response<Self::WatchChangesStream>, Status> {
         Ok(Response::new(
             self.watch_changes(&Admission::of(request.extensions())?, request.into_inner())
+                .await?,
+        ))
+    }
+
+    async fn list_grants_beyond_ceiling(
+        &self,
+        request: Request<wire::ListGrantsBeyondCeilingRequest>,
+    ) -> Result<Response<wire::ListGrantsBeyondCeilingResponse>, Status> {
+        let admission = Admission::of(request.extensions())?;
+        Ok(Response::new(
+            self.list_grants_beyond_ceiling(&admission, request.get_ref())
                 .await?,
         ))
     }

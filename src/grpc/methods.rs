@@ -60,6 +60,7 @@ pub const METHODS: &[(&str, &str, Needs)] = &[
     ("ambit.v1.DirectoryService", "DeleteAccount", Needs::Role(Role::Admin)),
     // Who did what names the callers of others too.
     ("ambit.v1.DirectoryService", "ListAuditRecords", Needs::Role(Role::Admin)),
+    ("ambit.v1.DirectoryService", "ListGrantsBeyondCeiling", Needs::Role(Role::Admin)),
     ("ambit.v1.AccessRequestService", "FileAccessRequest", Needs::Role(Role::Request)),
     ("ambit.v1.AccessRequestService", "GetAccessRequest", Needs::Role(Role::Request)),
     ("ambit.v1.AccessRequestService", "ListAccessRequests", Needs::Role(Role::Request)),

@@ -103,6 +103,7 @@ pub fn request(account: &str, changes: Vec<Change>) -> ApplyChanges {
         expected: None,
         idempotency: None,
         dry_run: false,
+        actor: None,
         author: Author::anyone("ApplyChanges"),
     }
 }

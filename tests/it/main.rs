@@ -34,6 +34,7 @@ mod memberships;
 mod metrics;
 mod monitoring;
 mod notifications;
+mod on_behalf;
 mod oracle;
 mod partitions;
 mod partners;

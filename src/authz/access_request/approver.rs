@@ -77,7 +77,7 @@ pub(super) fn is_active(graph: &AccountGraph, user: &Id) -> bool {
 }
 
 /// Whether two users are one human: of one `person`, or on the partner side one user of one agency.
-fn same_human(one: &User, other: &User) -> bool {
+pub(in crate::authz) fn same_human(one: &User, other: &User) -> bool {
     let same_person = one.person.is_some() && one.person == other.person;
     let partner = |user: &User| {
         let partner = user.partner.as_ref()?;

@@ -111,6 +111,7 @@ impl From<ChangeError> for RequestRefusal {
             | ChangeProblem::TeamCycle(_)
             | ChangeProblem::LastSuperAdmin
             | ChangeProblem::Forbidden(_)
+            | ChangeProblem::Refused(_)
             | ChangeProblem::TooMany { .. }) => Self::NotPlannable {
                 field: error.field,
                 problem: problem.to_string(),

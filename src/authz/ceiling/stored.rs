@@ -397,17 +397,21 @@ struct Notes {
 
 impl Notes {
     fn take(&mut self, key: &PermissionKey, set: Option<&Id>, kept: &[Right], withheld: &[Right]) {
-        let note = |right: &Right| Note {
-            what: Subject::Permission {
-                key: key.clone(),
-                level: right.reach.level(),
-                include_unassigned: right.reach.include_unassigned(),
-            },
-            expires_at: right.until,
-            permission_set: set.cloned(),
-        };
+        let note = |right: &Right| permission_note(key, right, set);
         self.kept.extend(kept.iter().map(note));
         self.withheld.extend(withheld.iter().map(note));
+    }
+}
+
+pub(super) fn permission_note(key: &PermissionKey, right: &Right, set: Option<&Id>) -> Note {
+    Note {
+        what: Subject::Permission {
+            key: key.clone(),
+            level: right.reach.level(),
+            include_unassigned: right.reach.include_unassigned(),
+        },
+        expires_at: right.until,
+        permission_set: set.cloned(),
     }
 }
 
@@ -447,7 +451,7 @@ fn settle_roles(before: &User, settled: &mut Settled<User>) {
     }
 }
 
-fn right_of(grant: &Grant) -> Right {
+pub(super) fn right_of(grant: &Grant) -> Right {
     Right {
         reach: Reach::new(grant.level, grant.include_unassigned),
         from: grant.not_before,

@@ -36,6 +36,31 @@ impl ChangeSet {
         self.summary.extend(other.summary);
     }
 
+    /// After some of its users and permission sets were made others: what is now as it was is left
+    /// out, and lines say what differs.
+    pub(in crate::authz) fn settle_lines(&mut self, before: &AccountGraph) {
+        let planned = std::mem::take(self);
+        for (change, line) in planned.changes.into_iter().zip(planned.summary) {
+            let fields = match &change {
+                EntityChange::Put(Entity::User(user)) => before
+                    .user(user.id.as_str())
+                    .map(|before| user_fields(before, user)),
+                EntityChange::Put(Entity::PermissionSet(set)) => before
+                    .permission_set(set.id.as_str())
+                    .map(|before| set_fields(before, set)),
+                _ => None,
+            };
+            match fields {
+                Some(fields) if fields.is_empty() => {}
+                Some(fields) => self.push(change, line.verb, fields),
+                None => {
+                    self.changes.push(change);
+                    self.summary.push(line);
+                }
+            }
+        }
+    }
+
     /// The resources that exist and are given attributes. The graph holds none, so [`super::plan`]
     /// can't tell whether they differ from what is stored: see [`ChangeSet::settle_attributes`].
     pub fn attribute_keys(&self) -> Vec<ResourceKey> {

@@ -12,7 +12,7 @@ use crate::grpc::change_list::ChangeList;
 use crate::grpc::convert::{self, Path};
 use crate::grpc::idempotency::{idempotency, idempotency_of};
 use crate::grpc::reading::{blamed_on_revision, revision_token};
-use crate::grpc::status::{Failure, Reason, with_reason};
+use crate::grpc::status::{Failure, with_reason};
 use crate::grpc::wire;
 use crate::store::Head;
 use crate::store::audit::Author;
@@ -61,7 +61,7 @@ impl DirectoryHandlers {
         // An empty stream has no header either, and is told what is missing.
         let mut message = next(&mut messages).await?.unwrap_or_default();
         let header = header(admission, &message)?;
-        let about = [&message.account_id, &message.expected_revision];
+        let about = about(&message);
         let mut write = ChangeList::new("ApplyChanges", about);
         loop {
             write.add(std::mem::take(&mut message.changes))?;
@@ -83,6 +83,7 @@ impl DirectoryHandlers {
                 expected: header.expected,
                 idempotency,
                 dry_run: false,
+                actor: header.actor,
                 author,
             })
             .await
@@ -102,6 +103,7 @@ impl DirectoryHandlers {
             .suppose(PreviewChanges {
                 account: account.clone(),
                 changes,
+                actor: header.actor,
                 expected: header.expected,
                 at: None,
             })
@@ -114,6 +116,7 @@ impl DirectoryHandlers {
             summary: lines_to_wire(&supposed.lines),
             preview,
             preview_refused,
+            ceiling: convert::ceiling_to_wire(&supposed.ceiling),
         })
     }
 
@@ -123,6 +126,7 @@ impl DirectoryHandlers {
             summary: lines_to_wire(&applied.lines),
             preview: None,
             preview_refused: String::new(),
+            ceiling: convert::ceiling_to_wire(&applied.ceiling),
         }
     }
 
@@ -149,23 +153,28 @@ struct Header {
     idempotency_key: String,
     expected: Option<crate::revision::RevisionToken>,
     dry_run: bool,
+    actor: Option<Id>,
+}
+
+/// What a write is about beside its changes. One of an operator is digested as it was before there
+/// were others.
+fn about(message: &wire::ApplyChangesRequest) -> Vec<&String> {
+    let mut about = vec![&message.account_id, &message.expected_revision];
+    if !message.actor_user_id.is_empty() {
+        about.push(&message.actor_user_id);
+    }
+    about
 }
 
 fn header(admission: &Admission, message: &wire::ApplyChangesRequest) -> Result<Header, Failure> {
     let account = admission.account(&message.account_id)?;
     admission.writes_as(&message.actor_user_id)?;
-    if !message.actor_user_id.is_empty() {
-        return Err(Failure::field(
-            Reason::ActorNotSupported,
-            "actor_user_id",
-            "writes on behalf of a user are not served yet: leave the field out, and let the caller's own system decide",
-        ));
-    }
     Ok(Header {
         account,
         idempotency_key: message.idempotency_key.clone(),
         expected: revision_token(&message.expected_revision, EXPECTED)?,
         dry_run: message.dry_run,
+        actor: convert::optional_id(&message.actor_user_id, "actor_user_id")?,
     })
 }
 

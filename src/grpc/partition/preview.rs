@@ -12,7 +12,7 @@ use crate::grpc::change_list::ChangeList;
 use crate::grpc::chunks::{CHUNK_BYTES, ChunkSender, Chunks};
 use crate::grpc::convert;
 use crate::grpc::reading::{blamed_on_revision, revision_token};
-use crate::grpc::status::{Failure, Reason, with_reason};
+use crate::grpc::status::{Failure, with_reason};
 use crate::grpc::wire;
 
 const EXPECTED: &str = "expected_revision";
@@ -45,10 +45,12 @@ impl PartitionHandlers {
             let found = sender.unless_gone(found).await?.map_err(Failure::from)?;
             let found = found.map_err(Failure::from)?;
             let mut revision = handlers.revision(&header.account, &supposed);
+            let mut ceiling = convert::ceiling_to_wire(&supposed.ceiling);
             for part in convert::preview_parts(&found) {
                 let message = wire::PreviewChangesResponse {
                     revision: std::mem::take(&mut revision),
                     preview: Some(part),
+                    ceiling: ceiling.take(),
                 };
                 sender.send(message).await?;
             }
@@ -109,16 +111,10 @@ fn header(
     at: Option<&prost_types::Timestamp>,
 ) -> Result<Header, Failure> {
     let account = admission.account(account_id)?;
-    if !actor_user_id.is_empty() {
-        return Err(Failure::field(
-            Reason::ActorNotSupported,
-            "actor_user_id",
-            "changes on behalf of a user are not served yet: leave the field out",
-        ));
-    }
     let looked_at = PreviewChanges {
         account: Id::clone(&account),
         changes: Vec::new(),
+        actor: convert::optional_id(actor_user_id, "actor_user_id")?,
         expected: revision_token(expected_revision, EXPECTED)?,
         at: at.map(|at| convert::moment(at, "at")).transpose()?,
     };

@@ -4,8 +4,9 @@
 use std::error::Error;
 
 use super::{Failure, Reason};
-use crate::authz::change::{ChangeError, ChangeProblem};
+use crate::authz::change::{ActorRefusal, ChangeError, ChangeProblem};
 use crate::authz::difference::Halted;
+use crate::authz::on_behalf::ACTOR_FIELD;
 use crate::directory::DirectoryError;
 use crate::graph_cache::ReadError;
 use crate::revision::RevisionError;
@@ -108,13 +109,31 @@ impl Reason {
             ChangeProblem::NotEntitled(_) => Self::NotEntitled,
             ChangeProblem::LastSuperAdmin => Self::LastSuperAdmin,
             ChangeProblem::Forbidden(_) => Self::ActorMayNot,
+            ChangeProblem::Refused(refusal) => Self::of_actor(refusal),
             ChangeProblem::TooMany { .. } => Self::TooManyChanges,
+        }
+    }
+
+    /// Why a user may not make a change.
+    fn of_actor(refusal: &ActorRefusal) -> Self {
+        match refusal {
+            ActorRefusal::Nobody(_) | ActorRefusal::Lacks(_) | ActorRefusal::MayNot(_) => {
+                Self::ActorMayNot
+            }
+            ActorRefusal::OwnRights => Self::OwnRights,
+            ActorRefusal::Protected(_) => Self::ProtectedUser,
+            ActorRefusal::Reserved | ActorRefusal::OwnerOnly => Self::ReservedChange,
+            ActorRefusal::NoAuthority(_) => Self::NoAssignAuthority,
+            ActorRefusal::Beyond { .. } => Self::BeyondOwnRights,
         }
     }
 }
 
 fn change_failure(error: &ChangeError) -> Failure {
     let reason = Reason::of_change(&error.problem);
+    if error.field == ACTOR_FIELD {
+        return Failure::field(reason, ACTOR_FIELD, &error.problem);
+    }
     let field = format!("changes[{}]{}", error.index, wire_field(&error.field));
     Failure::field(reason, field, &error.problem)
 }
@@ -134,6 +153,7 @@ fn wire_field(field: &str) -> String {
         "group_member" => "set_group_member",
         "resource" => "put_resource",
         "assignment" => "put_assignment",
+        "membership" => "put_membership",
         "segment" => "put_segment",
         other => other,
     };

@@ -76,6 +76,7 @@ impl Node {
             expected: None,
             idempotency: None,
             dry_run: false,
+            actor: None,
             author: Author::anyone("ApplyChanges"),
         };
         self.directory.apply_changes(request).await.unwrap();

@@ -235,7 +235,7 @@ async fn what_a_message_asks_for_needs_its_role_too() {
     let unnamed = directory.apply_changes(with(changes(""), write)).await;
     assert_eq!(reason(unnamed), Reason::ActorRequired);
     let named = directory.apply_changes(with(changes("sa"), write)).await;
-    assert_eq!(reason(named), Reason::ActorNotSupported);
+    assert!(named.is_ok(), "{named:?}");
     assert!(
         directory
             .apply_changes(with(changes(""), admin))

@@ -157,7 +157,7 @@ fn the_contract_is_served_whole() {
         .collect();
     let expected: BTreeSet<String> = [
         ("DecisionService", "Check BatchCheck ListAccessible FilterAccessible FilterAccessibleStream ListUsersWithAccess ListActions Explain"),
-        ("DirectoryService", "CreateAccount GetAccount DeleteAccount ListAccounts ApplyChanges ImportResources ExportAccount ListTeams ListUsers GetUser ListResources GetResource ListPermissionSets ListAccessGroups ListSegments WatchChanges ListAuditRecords"),
+        ("DirectoryService", "CreateAccount GetAccount DeleteAccount ListAccounts ApplyChanges ImportResources ExportAccount ListTeams ListUsers GetUser ListResources GetResource ListPermissionSets ListAccessGroups ListSegments WatchChanges ListAuditRecords ListGrantsBeyondCeiling"),
         ("AccessRequestService", "FileAccessRequest GetAccessRequest ListAccessRequests SuggestResolutions ApproveAccessRequest DenyAccessRequest CancelAccessRequest RevokeAccessRequest CreateRequestLink WatchAccessRequests ListAccessRequestEvents ListNotifications ReplayNotification"),
         ("PartitionService", "AssignResources Unpartition UndoBatch UndoImport PutForm DeleteForm ListForms SubmitForm PreviewChanges ListPreviewedAccess WatchAccess ListSegmentJobs GetSegmentJob RecalculateSegment"),
         ("PartnerService", "CreateAccessLink RevokeAccessLink ListAccessLinks ApproveAccessLink EndPartnership ListClients ListPartnerEmployees ListContractors AddStaff LinkContractor ChangePermissionSet PreviewRemoval CommitRemoval DeactivateEmployee ReactivateEmployee MigrateToPartnerAdmin"),

@@ -206,12 +206,12 @@ async fn a_header_comes_once_and_actors_are_refused_with_their_reason() {
         );
     }
     let acting = wire::ApplyChangesRequest {
-        actor_user_id: "sa".to_owned(),
+        actor_user_id: "nobody".to_owned(),
         ..message(vec![put_contact("c1")])
     };
     assert_eq!(
         refused(server.send(vec![acting]).await),
-        (Reason::ActorNotSupported, Some("actor_user_id".to_owned()))
+        (Reason::ActorMayNot, Some("actor_user_id".to_owned()))
     );
     assert_eq!(
         refused(server.send(Vec::new()).await),

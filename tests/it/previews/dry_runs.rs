@@ -401,6 +401,7 @@ impl Account {
         let directory = &self.working.replica.directory;
         let looked_at = PreviewChanges {
             account: id("acme"),
+            actor: None,
             changes: list.clone(),
             expected: None,
             at: None,

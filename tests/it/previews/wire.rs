@@ -154,10 +154,10 @@ async fn a_header_is_checked_field_by_field() {
         (vec![stands], Reason::RevisionMismatch, "expected_revision"),
         (
             vec![wire::PreviewChangesRequest {
-                actor_user_id: "sa".to_owned(),
+                actor_user_id: "nobody".to_owned(),
                 ..header(moved())
             }],
-            Reason::ActorNotSupported,
+            Reason::ActorMayNot,
             "actor_user_id",
         ),
         (

@@ -106,6 +106,7 @@ impl Bench<'_> {
                 expected: None,
                 idempotency: None,
                 dry_run: false,
+                actor: None,
                 author: Author::named("ambit:bench", "ApplyChanges"),
             })
             .await
