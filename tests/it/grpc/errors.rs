@@ -13,7 +13,7 @@ use super::server::{TestServer, at_least, built_in, change, check, list, put_con
 use super::{collect, reason, refused};
 
 /// Reasons that need more than a request, each with where it is proven.
-const ELSEWHERE: [(Reason, &str); 51] = [
+const ELSEWHERE: [(Reason, &str); 67] = [
     (Reason::OwnRights, "on_behalf/refusals.rs"),
     (Reason::ProtectedUser, "on_behalf/refusals.rs"),
     (Reason::ReservedChange, "on_behalf/refusals.rs"),
@@ -73,6 +73,22 @@ const ELSEWHERE: [(Reason, &str); 51] = [
     ),
     (Reason::WouldTakeAway, "access_requests/refusals.rs"),
     (Reason::NothingToRevoke, "access_requests/refusals.rs"),
+    (Reason::NotAPartner, "partners/links.rs"),
+    (Reason::NoPartnerManagement, "partners/links.rs"),
+    (Reason::NoPartnership, "partners/ending.rs"),
+    (Reason::NotPartnerAdmin, "partners/staff.rs"),
+    (Reason::AccessLinkNotFound, "partners/links.rs"),
+    (Reason::AccessLinkExpired, "partners/links.rs"),
+    (Reason::AccessLinkRevoked, "partners/links.rs"),
+    (Reason::AccessLinkUsed, "partners/links.rs"),
+    (Reason::StaffNotFound, "partners/staff.rs"),
+    (Reason::StaffNotChangeable, "partners/staff.rs"),
+    (Reason::StaffDeactivated, "partners/staff.rs"),
+    (Reason::ContractorNotDeactivatable, "partners/staff.rs"),
+    (Reason::SuperAdminNotRemovable, "partners/removal.rs"),
+    (Reason::PreviewStale, "partners/removal.rs"),
+    (Reason::SelfOnly, "partners/migrating.rs"),
+    (Reason::NotSuperAdmin, "partners/migrating.rs"),
     (Reason::TooMuchWork, "needs an account of many millions"),
 ];
 
