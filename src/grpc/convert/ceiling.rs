@@ -1,7 +1,8 @@
 //! What the grant ceiling kept and withheld, on the wire.
 
 use super::{entity_key_to_wire, level_to_wire, timestamp_to_wire};
-use crate::authz::ceiling::Subject;
+use crate::authz::ceiling::{Note, Subject};
+use crate::authz::model::EntityKey;
 use crate::authz::on_behalf::{CeilingReport, Noted};
 use crate::grpc::wire;
 use wire::noted_right::What;
@@ -22,7 +23,10 @@ pub fn ceiling_to_wire(report: &CeilingReport) -> Option<wire::CeilingReport> {
 }
 
 pub fn noted_to_wire(noted: &Noted) -> wire::NotedRight {
-    let note = &noted.note;
+    note_to_wire(&noted.of, &noted.note)
+}
+
+pub fn note_to_wire(of: &EntityKey, note: &Note) -> wire::NotedRight {
     let what = match &note.what {
         Subject::Permission {
             key,
@@ -42,7 +46,7 @@ pub fn noted_to_wire(noted: &Noted) -> wire::NotedRight {
         Subject::Role(role) => What::Role((*role).to_owned()),
     };
     wire::NotedRight {
-        of: Some(entity_key_to_wire(&noted.of)),
+        of: Some(entity_key_to_wire(of)),
         what: Some(what),
         expires_at: note.expires_at.map(timestamp_to_wire),
         permission_set_id: note

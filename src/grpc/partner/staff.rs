@@ -2,9 +2,9 @@
 //! `MigrateToPartnerAdmin`.
 
 use super::{PartnerHandlers, failure};
-use crate::authz::ceiling::{Note, Subject};
+use crate::authz::ceiling::Note;
 use crate::authz::delegation::Placed;
-use crate::authz::model::{Id, UserStatus};
+use crate::authz::model::{EntityKey, Id, UserStatus};
 use crate::grpc::admission::Admission;
 use crate::grpc::convert::{self, Path};
 use crate::grpc::partner::removal::{CLIENT, CLIENTS, clients};
@@ -183,46 +183,18 @@ fn member(one: &wire::StaffMember, path: Path<'_>) -> Result<(Id, Option<Id>), F
 }
 
 fn placed_to_wire(placed: &Placed) -> wire::PlacedStaff {
+    let of = EntityKey::User(placed.user.id.clone());
+    let notes = |notes: &[Note]| {
+        notes
+            .iter()
+            .map(|note| convert::note_to_wire(&of, note))
+            .collect()
+    };
     wire::PlacedStaff {
         partner_user_id: placed.partner_user.to_string(),
         user_id: placed.user.id.to_string(),
-        withheld: placed.withheld.iter().map(note_to_wire).collect(),
-        kept: placed.kept.iter().map(note_to_wire).collect(),
-    }
-}
-
-fn note_to_wire(note: &Note) -> wire::CeilingNote {
-    let of = wire::CeilingNote {
-        expires_at: note.expires_at.map(convert::timestamp_to_wire),
-        permission_set_id: note
-            .permission_set
-            .as_ref()
-            .map(Id::to_string)
-            .unwrap_or_default(),
-        ..wire::CeilingNote::default()
-    };
-    match &note.what {
-        Subject::Permission {
-            key,
-            level,
-            include_unassigned,
-        } => wire::CeilingNote {
-            resource_type: key.resource_type.to_string(),
-            permission: key.permission.to_string(),
-            level: convert::level_to_wire(*level).into(),
-            include_unassigned: *include_unassigned,
-            ..of
-        },
-        Subject::Object { resource, action } => wire::CeilingNote {
-            resource_type: resource.resource_type.to_string(),
-            resource_id: resource.id.to_string(),
-            permission: action.to_string(),
-            ..of
-        },
-        Subject::Role(role) => wire::CeilingNote {
-            role: (*role).to_owned(),
-            ..of
-        },
+        withheld: notes(&placed.withheld),
+        kept: notes(&placed.kept),
     }
 }
 

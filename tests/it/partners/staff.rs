@@ -3,6 +3,7 @@
 use super::*;
 use crate::grpc::refused;
 use crate::grpc::server::{change, put_user};
+use wire::noted_right::What;
 
 impl Scene {
     pub async fn add(
@@ -64,8 +65,11 @@ impl Scene {
     }
 }
 
-fn noted(notes: &[wire::CeilingNote]) -> Vec<String> {
-    let name = |note: &wire::CeilingNote| format!("{}.{}", note.resource_type, note.permission);
+fn noted(notes: &[wire::NotedRight]) -> Vec<String> {
+    let name = |note: &wire::NotedRight| match note.what.as_ref().unwrap() {
+        What::Permission(of) => format!("{}.{}", of.resource_type, of.permission),
+        other => panic!("no permission: {other:?}"),
+    };
     notes.iter().map(name).collect()
 }
 
