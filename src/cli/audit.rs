@@ -128,8 +128,16 @@ struct ShownRecord {
     #[serde(skip_serializing_if = "String::is_empty")]
     request_id: String,
     entities: Vec<ShownEntity>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forms: Vec<ShownForm>,
     counts: BTreeMap<String, u64>,
     partial: bool,
+}
+
+#[derive(Serialize)]
+struct ShownForm {
+    id: String,
+    deleted: bool,
 }
 
 #[derive(Serialize)]
@@ -255,6 +263,14 @@ impl From<wire::AuditRecord> for ShownRecord {
             idempotency_key: record.idempotency_key,
             request_id: record.request_id,
             entities: record.entities.into_iter().map(ShownEntity::from).collect(),
+            forms: record
+                .forms
+                .into_iter()
+                .map(|form| ShownForm {
+                    id: form.id,
+                    deleted: form.deleted,
+                })
+                .collect(),
             counts: record.counts,
             partial: record.partial,
         }
@@ -309,6 +325,7 @@ impl ShownRecord {
             .iter()
             .take(NAMED_MAX)
             .map(ShownEntity::in_words)
+            .chain(self.forms.iter().map(ShownForm::in_words))
             .collect();
         let all: u64 = self.counts.values().sum();
         let more = all.saturating_sub(u64::try_from(named.len()).unwrap_or(u64::MAX));
@@ -320,6 +337,13 @@ impl ShownRecord {
             words.push_str(", and more than is counted");
         }
         words
+    }
+}
+
+impl ShownForm {
+    fn in_words(&self) -> String {
+        let sign = if self.deleted { "-" } else { "" };
+        format!("{sign}form:{}", one_line(&self.id))
     }
 }
 

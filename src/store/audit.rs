@@ -159,6 +159,8 @@ pub struct AuditRecord {
     pub request_id: Option<String>,
     /// The first [`ENTITIES_MAX`] of what changed, rare kinds first.
     pub entities: Vec<AuditedEntity>,
+    /// The forms that were set up or deleted.
+    pub forms: Vec<AuditedForm>,
     /// How many of each kind changed.
     pub counts: BTreeMap<String, u64>,
     /// More changed than is counted.
@@ -169,6 +171,14 @@ pub struct AuditRecord {
 pub struct AuditedEntity {
     pub key: EntityKey,
     /// It is gone since; else it was put.
+    pub is_deleted: bool,
+}
+
+/// A form, which is no entity of its account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditedForm {
+    pub id: Id,
+    /// It is gone since; else it was set up.
     pub is_deleted: bool,
 }
 
@@ -252,7 +262,10 @@ pub(super) struct Told {
     pub(super) is_partial: bool,
 }
 
-/// One entity in a record, as it is stored.
+/// What forms are called in a record.
+const FORM: &str = "form";
+
+/// One entity in a record, as it is stored; or a form.
 #[derive(Debug, Serialize, Deserialize)]
 struct StoredEntity {
     k: String,
@@ -274,6 +287,21 @@ impl StoredEntity {
 }
 
 impl Told {
+    /// Of one form.
+    pub(super) fn of_form(form: &Id, is_deleted: bool) -> Result<Self, StoreError> {
+        let named = StoredEntity {
+            k: FORM.to_owned(),
+            t: String::new(),
+            i: form.to_string(),
+            d: is_deleted,
+        };
+        Ok(Self {
+            entities: serde_json::to_string(&[named]).map_err(not_json)?,
+            counts: serde_json::to_string(&BTreeMap::from([(FORM, 1)])).map_err(not_json)?,
+            is_partial: false,
+        })
+    }
+
     /// Of entities, rare kinds first, no more of them than a record names, and counts of all.
     pub(super) fn of<'a>(
         first: impl IntoIterator<Item = (&'a EntityKey, bool)>,
@@ -357,7 +385,18 @@ impl AuditColumns<'_> {
         let number = |column, value| u64::try_from(value).map_err(|_| wrong(column, "negative"));
         let stored: Vec<StoredEntity> = serde_json::from_str(self.entities)
             .map_err(|error| wrong("entities", &error.to_string()))?;
-        let entities: Vec<AuditedEntity> = stored
+        let (of_forms, of_entities): (Vec<_>, Vec<_>) =
+            stored.iter().partition(|stored| stored.k == FORM);
+        let forms: Vec<AuditedForm> = of_forms
+            .iter()
+            .filter_map(|stored| {
+                Some(AuditedForm {
+                    id: Id::parse(&stored.i).ok()?,
+                    is_deleted: stored.d,
+                })
+            })
+            .collect();
+        let entities: Vec<AuditedEntity> = of_entities
             .iter()
             .filter_map(|stored| {
                 Some(AuditedEntity {
@@ -380,8 +419,9 @@ impl AuditColumns<'_> {
             method: self.method,
             idempotency_key: self.idempotency_key,
             request_id: self.request_id,
-            is_partial: self.is_partial || entities.len() < stored.len(),
+            is_partial: self.is_partial || entities.len() + forms.len() < stored.len(),
             entities,
+            forms,
             counts: serde_json::from_str(self.counts)
                 .map_err(|error| wrong("counts", &error.to_string()))?,
         })

@@ -18,6 +18,7 @@ pub fn audit_record_to_wire(record: &AuditRecord) -> wire::AuditRecord {
         idempotency_key,
         request_id,
         entities,
+        forms,
         counts,
         is_partial,
     } = record;
@@ -35,6 +36,13 @@ pub fn audit_record_to_wire(record: &AuditRecord) -> wire::AuditRecord {
         entities: entities.iter().map(entity_to_wire).collect(),
         counts: counts.clone(),
         partial: *is_partial,
+        forms: forms
+            .iter()
+            .map(|form| wire::AuditedForm {
+                id: form.id.to_string(),
+                deleted: form.is_deleted,
+            })
+            .collect(),
     }
 }
 

@@ -56,6 +56,7 @@ BEGIN
                 ambit.assignment_batch, ambit.assignment_batch_entry, ambit.form, ambit.access_link,
                 ambit.access_link_approval TO %I', role);
             EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.audit_form(text),
+                ambit.audit_form(text, text, boolean),
                 ambit.audit_access_link(text) TO %I', role);
             -- Requests and events go with their account only, which takes no right on them.
             EXECUTE format('GRANT INSERT, UPDATE ON ambit.access_request TO %I', role);

@@ -104,8 +104,10 @@ pub(super) async fn write(
     if written == 0 {
         return Ok(false);
     }
-    sqlx::query("SELECT ambit.audit_form($1)")
+    sqlx::query("SELECT ambit.audit_form($1, $2, $3)")
         .bind(account.as_str())
+        .bind(id.as_str())
+        .bind(form.is_none())
         .execute(connection)
         .await
         .map_err(store_error)?;

@@ -1,7 +1,5 @@
 //! Forms: settings beside the account, each change with its record of the audit.
 
-use std::collections::BTreeMap;
-
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row as _, SqliteConnection};
 
@@ -109,11 +107,7 @@ pub(super) async fn write(
         effect: AuditEffect::Noted,
         idempotency: None,
     };
-    let told = Told::of(
-        std::iter::empty(),
-        &BTreeMap::from([("form".to_owned(), 1)]),
-        false,
-    )?;
+    let told = Told::of_form(id, form.is_none())?;
     audit::record(&mut transaction, author, made, &told).await?;
     transaction.commit().await.map_err(store_error)?;
     Ok(true)

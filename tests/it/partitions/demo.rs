@@ -199,6 +199,11 @@ fn p8_forms_are_set_up_listed_shown_and_removed_on_the_command_line() {
     let delete = ["form", "delete", "lumen", "signup", "--as", "agata"];
     server.run(delete).ends(0);
     server.run(["form", "show", "lumen", "signup"]).ends(4);
+    // The audit names the form, and whether it went.
+    let audit = server.run(["audit", "lumen", "--limit", "4"]).ends(0);
+    for named in ["DeleteForm  -form:signup", "PutForm  form:signup"] {
+        assert!(audit.stdout.contains(named), "{}", audit.stdout);
+    }
     server.stop();
 }
 
