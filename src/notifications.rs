@@ -19,7 +19,6 @@ use tokio::sync::Notify;
 use tokio::task::{Id as TaskId, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::authz::model::Timestamp;
 use crate::clock::Clock;
 use crate::config::NotificationSettings;
 use crate::graph_cache::GraphCache;
@@ -321,7 +320,7 @@ impl Notifications {
             return Ok(Vec::new());
         }
         let now = around.clock.now();
-        let lease_until = later(now, lane.of.lease());
+        let lease_until = now.later_by(lane.of.lease().as_micros());
         bounded(
             around
                 .outbox
@@ -382,7 +381,7 @@ impl Notifications {
 impl Inner {
     /// Forgets what was settled long ago.
     async fn trim(&self) -> Result<(), PassError> {
-        let before = earlier(self.around.clock.now(), REMEMBERED);
+        let before = self.around.clock.now().earlier_by(REMEMBERED.as_micros());
         let trim = || bounded(self.around.outbox.trim_deliveries(before, TRIM_STEP));
         while trim().await? >= u64::from(TRIM_STEP) {}
         Ok(())
@@ -405,14 +404,4 @@ async fn bounded<T>(question: impl Future<Output = Result<T, StoreError>>) -> Re
         Ok(answer) => Ok(answer?),
         Err(_elapsed) => Err(PassError::Timeout),
     }
-}
-
-fn later(now: Timestamp, by: Duration) -> Timestamp {
-    let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_unix_micros(now.unix_micros().saturating_add(by)).unwrap_or(Timestamp::MAX)
-}
-
-fn earlier(now: Timestamp, by: Duration) -> Timestamp {
-    let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_unix_micros(now.unix_micros().saturating_sub(by)).unwrap_or(Timestamp::MIN)
 }

@@ -133,6 +133,20 @@ impl Timestamp {
         self.0
     }
 
+    /// So many microseconds later, at most the last moment that there is.
+    #[must_use]
+    pub fn later_by(self, micros: u128) -> Self {
+        let micros = i64::try_from(micros).unwrap_or(i64::MAX);
+        Self::from_unix_micros(self.0.saturating_add(micros)).unwrap_or(Self::MAX)
+    }
+
+    /// So many microseconds earlier, at least the first moment that there is.
+    #[must_use]
+    pub fn earlier_by(self, micros: u128) -> Self {
+        let micros = i64::try_from(micros).unwrap_or(i64::MAX);
+        Self::from_unix_micros(self.0.saturating_sub(micros)).unwrap_or(Self::MIN)
+    }
+
     /// Parses RFC 3339. A fraction finer than a microsecond is refused rather than rounded: a
     /// stored boundary must come back as it was written.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::message::{LinkMaker, Told, message_id};
 use super::webhook::Message;
-use super::{
-    Attempt, Ended, Inner, PAUSE_MAX, PassError, bounded, cloud_event, later, letter, schedule,
-};
+use super::{Attempt, Ended, Inner, PAUSE_MAX, PassError, bounded, cloud_event, letter, schedule};
 use crate::authz::access_request::{AccessRequest, RequestEventKind, RequestState, may_resolve};
 use crate::authz::model::Id;
 use crate::graph_cache::{Consistency, ReadError, ReadGraph};
@@ -205,7 +203,7 @@ impl Inner {
                 metrics.failed(channel);
                 match self.wait_after(attempts, retry_after) {
                     Some(wait) => DeliveryOutcome::Retry {
-                        at: later(now, wait),
+                        at: now.later_by(wait.as_micros()),
                         problem,
                     },
                     None => DeliveryOutcome::Dead { problem },

@@ -102,7 +102,7 @@ pub fn file(
     let cool_down = settings
         .request_cool_down_seconds
         .unwrap_or(COOL_DOWN_SECONDS);
-    let until = last_denial.map(|denied| later(denied, cool_down));
+    let until = last_denial.map(|denied| denied.later_by(u128::from(cool_down) * 1_000_000));
     if let Some(until) = until.filter(|until| now < *until) {
         return Err(RequestRefusal::CoolingDown { until });
     }
@@ -138,7 +138,7 @@ pub fn file(
         wanted_seconds: wish.wanted_seconds,
         origin_url: wish.origin_url.clone(),
         filed_at: now,
-        expires_at: later(now, ttl),
+        expires_at: now.later_by(u128::from(ttl) * 1_000_000),
         state: RequestState::Pending,
         closing: None,
     };
@@ -176,14 +176,4 @@ fn check_requestable(
         (Requestable::None | Requestable::Object, _) => None,
     };
     Err(RequestRefusal::NotRequestable { reason, tool })
-}
-
-/// So many seconds later, at most the last moment that there is.
-fn later(moment: Timestamp, seconds: u64) -> Timestamp {
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| seconds.checked_mul(1_000_000))
-        .and_then(|micros| moment.unix_micros().checked_add(micros))
-        .and_then(Timestamp::from_unix_micros)
-        .unwrap_or(Timestamp::MAX)
 }

@@ -16,6 +16,14 @@ use crate::store::audit::Author;
 /// Most people of one call.
 const PEOPLE_MAX: usize = 100;
 
+/// An employee as a request names them.
+struct EmployeeNamed<'a> {
+    agency: &'a str,
+    actor: &'a str,
+    partner_user: &'a str,
+    clients: &'a [String],
+}
+
 impl PartnerHandlers {
     pub(super) async fn add_staff(
         &self,
@@ -98,17 +106,14 @@ impl PartnerHandlers {
         message: &wire::DeactivateEmployeeRequest,
         author: Author,
     ) -> Result<wire::DeactivateEmployeeResponse, Failure> {
-        let agency = admission.account(&message.account_id)?;
-        let request = SetStatus {
-            agency: Id::clone(&agency),
-            actor: convert::id(&message.actor_user_id, "actor_user_id")?,
-            partner_user: convert::id(&message.partner_user_id, "partner_user_id")?,
-            clients: clients(admission, &message.client_account_ids)?,
-            visible: admission.listed().cloned(),
-            status: UserStatus::Deactivated,
-            author,
+        let of = EmployeeNamed {
+            agency: &message.account_id,
+            actor: &message.actor_user_id,
+            partner_user: &message.partner_user_id,
+            clients: &message.client_account_ids,
         };
-        let clients = self.set_status(request).await?;
+        let to = UserStatus::Deactivated;
+        let clients = self.set_status(admission, of, to, author).await?;
         Ok(wire::DeactivateEmployeeResponse { clients })
     }
 
@@ -118,21 +123,34 @@ impl PartnerHandlers {
         message: &wire::ReactivateEmployeeRequest,
         author: Author,
     ) -> Result<wire::ReactivateEmployeeResponse, Failure> {
-        let agency = admission.account(&message.account_id)?;
-        let request = SetStatus {
-            agency: Id::clone(&agency),
-            actor: convert::id(&message.actor_user_id, "actor_user_id")?,
-            partner_user: convert::id(&message.partner_user_id, "partner_user_id")?,
-            clients: clients(admission, &message.client_account_ids)?,
-            visible: admission.listed().cloned(),
-            status: UserStatus::Active,
-            author,
+        let of = EmployeeNamed {
+            agency: &message.account_id,
+            actor: &message.actor_user_id,
+            partner_user: &message.partner_user_id,
+            clients: &message.client_account_ids,
         };
-        let clients = self.set_status(request).await?;
+        let to = UserStatus::Active;
+        let clients = self.set_status(admission, of, to, author).await?;
         Ok(wire::ReactivateEmployeeResponse { clients })
     }
 
-    async fn set_status(&self, request: SetStatus) -> Result<Vec<wire::StatusInClient>, Failure> {
+    async fn set_status(
+        &self,
+        admission: &Admission,
+        of: EmployeeNamed<'_>,
+        status: UserStatus,
+        author: Author,
+    ) -> Result<Vec<wire::StatusInClient>, Failure> {
+        let agency = admission.account(of.agency)?;
+        let request = SetStatus {
+            agency: Id::clone(&agency),
+            actor: convert::id(of.actor, "actor_user_id")?,
+            partner_user: convert::id(of.partner_user, "partner_user_id")?,
+            clients: clients(admission, of.clients)?,
+            visible: admission.listed().cloned(),
+            status,
+            author,
+        };
         let changed = self.partners.set_status(request).await;
         let changed = changed.map_err(|error| failure(error, CLIENTS))?;
         Ok(changed.iter().map(status_to_wire).collect())

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{SegmentError, Segments, scan};
-use crate::authz::model::{Entity, EntityChange, EntityKey, Id, ResourceKey, Timestamp};
+use crate::authz::model::{Entity, EntityChange, EntityKey, Id, ResourceKey};
 use crate::authz::segment::{Rules, strays};
 use crate::directory::DirectoryError;
 use crate::graph_cache::{ReadError, ReadGraph};
@@ -384,6 +384,9 @@ impl Reconciler {
         keys: &[ResourceKey],
         at: &mut Head,
     ) -> Result<(), SegmentError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
         let made = self.segments.bring_in_line(account, rules, keys).await?;
         job.settled.added += made.settled.added;
         job.settled.removed += made.settled.removed;
@@ -405,7 +408,7 @@ impl Reconciler {
 
     async fn claim(&self, account: &Id) -> Result<bool, SegmentError> {
         let now = self.segments.clock.now();
-        let until = later(now, LEASE);
+        let until = now.later_by(LEASE.as_micros());
         let jobs = &self.segments.jobs;
         Ok(jobs
             .claim_reconciling(account, self.holder, now, until)
@@ -421,11 +424,6 @@ impl Reconciler {
         let part = self.segments.clock.monotonic().subsec_nanos() % 1_000;
         INTERVAL + INTERVAL.mul_f64(f64::from(part) / 2_000.0)
     }
-}
-
-fn later(now: Timestamp, by: Duration) -> Timestamp {
-    let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_unix_micros(now.unix_micros().saturating_add(by)).unwrap_or(Timestamp::MAX)
 }
 
 fn shortened(problem: &str) -> String {
