@@ -8,6 +8,6 @@ mod linking;
 mod program;
 mod reading;
 mod refusals;
-mod scene;
+pub mod scene;
 mod telling;
 mod tenancy;

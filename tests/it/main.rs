@@ -42,6 +42,7 @@ mod postgres;
 mod postgres_writers;
 mod previews;
 mod properties;
+mod races;
 mod request_rules;
 mod segments;
 mod served;

@@ -13,7 +13,6 @@ use crate::grpc::server::{TestServer, change};
 
 mod ceiling;
 mod escalations;
-mod last_super_admin;
 mod refusals;
 
 /// eu > de; us. `m` manages users, teams and sets in eu; `m2` is the same person. `group` edits

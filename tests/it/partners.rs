@@ -4,11 +4,8 @@ mod ending;
 mod links;
 mod listing;
 mod migrating;
-mod raced;
 mod removal;
 mod staff;
-
-use std::sync::Arc;
 
 use ambit::authz::document::parse_file;
 use ambit::clock::{Clock, SystemClock};
@@ -211,14 +208,6 @@ pub async fn end(
     };
     let ended = server.partners().end_partnership(request).await?;
     Ok(ended.into_inner())
-}
-
-/// Two servers on one database.
-pub async fn replicas(database: &Database) -> (TestServer, TestServer) {
-    let clock = || Arc::new(SystemClock::new());
-    let first = TestServer::start_on(database, clock()).await;
-    load(&first).await;
-    (first, TestServer::start_on(database, clock()).await)
 }
 
 pub fn reason<T: std::fmt::Debug>(answer: Result<T, Status>) -> Reason {

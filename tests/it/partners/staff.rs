@@ -156,6 +156,21 @@ async fn s4_16_what_the_admin_lacks_of_a_set_is_withheld_and_told() {
     // So it is where the set of somebody is changed.
     let changed = scene.change_set("petra", "anna", "analysts").await.unwrap();
     assert_eq!(changed.withheld.len(), 2);
+    // The audit of the client says who, for whom, and what was withheld; a call of which nothing is
+    // left to do says so too, in no revision.
+    let record = scene.audited("acme").await.swap_remove(0);
+    assert_eq!(
+        (&*record.method, &*record.actor_user_id),
+        ("ChangePermissionSet", "petra-k")
+    );
+    let ceiling = record.ceiling.unwrap();
+    assert_eq!(ceiling.withheld, changed.withheld);
+    assert_eq!((ceiling.withheld_total, ceiling.kept_total), (2, 0));
+    let again = scene.change_set("petra", "anna", "analysts").await.unwrap();
+    let noted_again = scene.audited("acme").await.swap_remove(0);
+    assert_eq!(noted_again.effect(), wire::AuditEffect::Noted);
+    assert_eq!(noted_again.revision_number, record.revision_number);
+    assert_eq!(noted_again.ceiling.unwrap().withheld, again.withheld);
     assert_eq!(
         scene.check("acme", "anna-k", "report.view").await,
         "NO_PERMISSION"
@@ -170,6 +185,8 @@ async fn s4_17_what_the_admin_lacks_and_somebody_has_is_kept_and_told() {
     scene.server.apply("acme", vec![given]).await.unwrap();
     let changed = scene.change_set("petra", "anna", "readers").await.unwrap();
     assert_eq!(noted(&changed.kept), ["report.view"]);
+    let ceiling = scene.audited("acme").await.swap_remove(0).ceiling.unwrap();
+    assert_eq!(ceiling.kept, changed.kept);
     assert_eq!(scene.check("acme", "anna-k", "report.view").await, "TOOL");
     // What the admin holds goes: `contact.view` at everything became owned.
     let user = scene.user("acme", "anna-k").await;
