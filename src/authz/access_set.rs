@@ -573,18 +573,14 @@ impl<'g> AccessSet<'g> {
 
 /// Step 1.
 pub(in crate::authz) fn barred(user: &CompiledUser) -> Option<ReasonCode> {
-    use super::model::Partnership;
     match user.user.status {
         UserStatus::Invited => return Some(ReasonCode::UserPending),
         UserStatus::Deactivated | UserStatus::Removed => return Some(ReasonCode::UserDeactivated),
         UserStatus::Active => {}
     }
-    let ended = user
-        .user
-        .partner
-        .as_ref()
-        .is_some_and(|partner| partner.partnership == Partnership::Ended);
-    (user.user.is_partner_user() && ended).then_some(ReasonCode::PartnershipInactive)
+    user.user
+        .is_cut_off()
+        .then_some(ReasonCode::PartnershipInactive)
 }
 
 /// One check.

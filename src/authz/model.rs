@@ -522,6 +522,17 @@ impl User {
         self.kind != UserKind::Internal
     }
 
+    /// Of a partner user: the partnership has ended.
+    pub fn is_cut_off(&self) -> bool {
+        let is_ended = |partner: &Partner| partner.partnership == Partnership::Ended;
+        self.is_partner_user() && self.partner.as_ref().is_some_and(is_ended)
+    }
+
+    /// Gets past step 1 of every check.
+    pub fn is_active(&self) -> bool {
+        self.status == UserStatus::Active && !self.is_cut_off()
+    }
+
     /// Main and additional teams, without those of [`User::memberships`].
     pub fn all_teams(&self) -> impl Iterator<Item = &Id> {
         self.main_team.iter().chain(self.teams.iter())

@@ -8,7 +8,7 @@ use super::planner::Planner;
 use super::{ChangeError, UserPatch};
 
 fn is_active_super_admin(user: &User) -> bool {
-    user.super_admin && user.status == UserStatus::Active
+    user.super_admin && user.is_active()
 }
 
 impl Planner<'_> {
@@ -36,8 +36,10 @@ impl Planner<'_> {
             clear(user);
         }
         if was_super_admin && !is_active_super_admin(user) {
-            let field = if user.super_admin || removed {
+            let field = if user.status != UserStatus::Active {
                 "user.status"
+            } else if user.super_admin {
+                "user.partner"
             } else {
                 "user.super_admin"
             };

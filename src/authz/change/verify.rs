@@ -32,13 +32,23 @@ impl Planner<'_> {
             .overlay
             .claims
             .iter()
-            .filter(|claim| !self.overlay.is_there(&claim.to) && self.overlay.holds(claim))
+            .filter(|claim| !self.may_be_named(&claim.to) && self.overlay.holds(claim))
             .map(|claim| (claim.index, claim.link.field(), claim.to.clone()));
         let Some((index, field, key)) = needs.chain(claims).min_by_key(|(index, ..)| *index) else {
             return Ok(());
         };
         let (what, id) = describe(&key);
         Err(problem(index, field, ChangeProblem::Dangling { what, id }))
+    }
+
+    /// What is there; but nothing is given to the tombstone of a user who was removed.
+    fn may_be_named(&self, key: &EntityKey) -> bool {
+        let is_tombstone = |user: &User| user.status == UserStatus::Removed;
+        let is_removed = |id: &Id| match self.overlay.users.contains_key(id) {
+            true => self.user_is(id, is_tombstone),
+            false => self.user_was(id, is_tombstone),
+        };
+        self.overlay.is_there(key) && !matches!(key, EntityKey::User(id) if is_removed(id))
     }
 
     /// Entities of which the list names a part, and which it leaves absent.
@@ -154,8 +164,8 @@ impl Planner<'_> {
     /// D9: where there was an active super admin there still is one, or an active account owner
     /// where the catalog lets the owner stand alone.
     fn verify_super_admin(&self) -> Result<(), ChangeError> {
-        let is_admin = |user: &User| user.super_admin && user.status == UserStatus::Active;
-        let is_owner = |user: &User| user.account_owner && user.status == UserStatus::Active;
+        let is_admin = |user: &User| user.super_admin && user.is_active();
+        let is_owner = |user: &User| user.account_owner && user.is_active();
         let lost =
             self.super_admins_lost.iter().rev().find(|(_, _, user)| {
                 self.user_was(user, is_admin) && !self.user_is(user, is_admin)
@@ -233,7 +243,7 @@ impl Planner<'_> {
             .chain(stored.filter(|user| !touched.contains_key(&user.id)))
     }
 
-    fn user_is(&self, id: &Id, is: impl Fn(&User) -> bool) -> bool {
+    fn user_is(&self, id: &Id, is: impl FnOnce(&User) -> bool) -> bool {
         self.overlay
             .users
             .get(id)

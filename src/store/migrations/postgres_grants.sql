@@ -57,7 +57,7 @@ BEGIN
                 ambit.access_link_approval TO %I', role);
             EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.audit_form(text),
                 ambit.audit_form(text, text, boolean),
-                ambit.audit_access_link(text) TO %I', role);
+                ambit.audit_access_link(text), ambit.audit_ceiling(text) TO %I', role);
             -- Requests and events go with their account only, which takes no right on them.
             EXECUTE format('GRANT INSERT, UPDATE ON ambit.access_request TO %I', role);
             EXECUTE format('GRANT INSERT ON ambit.access_request_event TO %I', role);
