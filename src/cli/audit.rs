@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::authz::model::{EntityKey, Id, ResourceKey, Timestamp};
+use crate::client::NotedRight;
 use crate::grpc::convert::{entity_key_to_wire, timestamp_to_wire};
 use crate::grpc::wire;
 use crate::store::audit::AuditKind;
@@ -132,6 +133,28 @@ struct ShownRecord {
     forms: Vec<ShownForm>,
     counts: BTreeMap<String, u64>,
     partial: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ceiling: Option<ShownCeiling>,
+}
+
+/// What the grant ceiling kept and withheld: the first of each, and how many.
+#[derive(Serialize)]
+struct ShownCeiling {
+    kept: Vec<NotedRight>,
+    withheld: Vec<NotedRight>,
+    kept_total: u64,
+    withheld_total: u64,
+}
+
+impl From<wire::CeilingReport> for ShownCeiling {
+    fn from(report: wire::CeilingReport) -> Self {
+        Self {
+            kept: NotedRight::of_all(&report.kept),
+            withheld: NotedRight::of_all(&report.withheld),
+            kept_total: report.kept_total,
+            withheld_total: report.withheld_total,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -273,6 +296,7 @@ impl From<wire::AuditRecord> for ShownRecord {
                 .collect(),
             counts: record.counts,
             partial: record.partial,
+            ceiling: record.ceiling.map(ShownCeiling::from),
         }
     }
 }
@@ -335,6 +359,10 @@ impl ShownRecord {
         }
         if self.partial {
             words.push_str(", and more than is counted");
+        }
+        if let Some(ceiling) = &self.ceiling {
+            let (kept, withheld) = (ceiling.kept_total, ceiling.withheld_total);
+            words.push_str(&format!(" (kept {kept}, withheld {withheld})"));
         }
         words
     }

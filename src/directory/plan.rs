@@ -56,6 +56,10 @@ impl Planning for PlanIntent<'_> {
     type Told = ToldOfPlan;
     type Error = DirectoryError;
 
+    fn ceiling(told: &ToldOfPlan) -> Option<&CeilingReport> {
+        Some(&told.ceiling)
+    }
+
     async fn plan(
         &self,
         present: Option<Arc<ReadGraph>>,

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::{Directory, DirectoryError, IDEMPOTENCY_TTL, Idempotency};
 use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{EntityChange, Id};
+use crate::authz::on_behalf::CeilingReport;
 use crate::graph_cache::{Consistency, ReadError, ReadGraph};
 use crate::revision::{RevisionError, RevisionToken};
 use crate::store::audit::Author;
@@ -70,6 +71,11 @@ pub(crate) struct Planned<T> {
 pub(crate) trait Planning: Sync {
     type Told: Send;
     type Error: From<DirectoryError> + Send;
+
+    /// What the grant ceiling made of what was planned, for the audit.
+    fn ceiling(_told: &Self::Told) -> Option<&CeilingReport> {
+        None
+    }
 
     /// `None`: there is no such account.
     async fn plan(
@@ -139,6 +145,10 @@ impl Directory {
             }));
         }
         let idempotency = header.idempotency.filter(|_| planned.remembered);
+        let author = match P::ceiling(&planned.told) {
+            Some(ceiling) => &header.author.clone().under(ceiling),
+            None => header.author,
+        };
         let applied = self
             .store
             .apply(Write {
@@ -151,7 +161,7 @@ impl Directory {
                     ..self.key(idempotency)
                 }),
                 batch: planned.batch.as_ref(),
-                author: header.author,
+                author,
             })
             .await;
         let head = match applied {

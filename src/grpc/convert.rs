@@ -33,7 +33,7 @@ pub use assignment::{batch_counts_to_wire, batch_entry_to_wire, selection};
 pub use audit::{
     audit_kind_from_wire, audit_order_from_wire, audit_record_to_wire, entity_key_from_wire,
 };
-pub use ceiling::{ceiling_to_wire, note_to_wire, noted_to_wire};
+pub use ceiling::{audited_ceiling_to_wire, ceiling_to_wire, note_to_wire, noted_to_wire};
 pub use change::{attributes, change_from_wire, level};
 pub use change_to_wire::change_to_wire;
 pub use changes_of_entity::changes_of_entity;

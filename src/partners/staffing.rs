@@ -9,9 +9,13 @@ use async_trait::async_trait;
 
 use super::links::of;
 use super::{CLIENTS_MAX, PartnerError, Partners, accounts};
+use crate::authz::ceiling::Note;
 use crate::authz::delegation::{Acting, Placed, Staff, change_set, migrate, place, set_status};
 use crate::authz::graph::AccountGraph;
-use crate::authz::model::{Entity, EntityChange, Id, PartnerRole, Timestamp, UserKind, UserStatus};
+use crate::authz::model::{
+    Entity, EntityChange, EntityKey, Id, PartnerRole, Timestamp, UserKind, UserStatus,
+};
+use crate::authz::on_behalf::{CeilingReport, Noted};
 use crate::authz::partnership::{
     PartnerRefusal, partner_users, require_admin, require_management, require_partner,
 };
@@ -123,7 +127,7 @@ impl PlanningAcross for PlanStaff<'_> {
         let graphs = partners.directory.graphs();
         let (actor, placed, changes) = graphs.compute(&asking.client, work).await??;
         Ok(PlannedAcross {
-            writes: writes(asking, actor, changes),
+            writes: writes(asking, actor, changes, &ceiling_of(&placed)),
             link: None,
             told: placed,
         })
@@ -227,9 +231,33 @@ fn placed(
     Ok((admin.id.clone(), placed, changes))
 }
 
+/// What the ceiling made of all of them.
+fn ceiling_of(placed: &[Placed]) -> CeilingReport {
+    let of_all = |notes: fn(&Placed) -> &[Note]| {
+        let of_one = |one: &Placed| {
+            let of = EntityKey::User(one.user.id.clone());
+            let noted = move |note: &Note| Noted {
+                of: of.clone(),
+                note: note.clone(),
+            };
+            notes(one).iter().map(noted).collect::<Vec<_>>()
+        };
+        placed.iter().flat_map(of_one).collect()
+    };
+    CeilingReport {
+        kept: of_all(|one| &one.kept),
+        withheld: of_all(|one| &one.withheld),
+    }
+}
+
 /// The client's changes, on top of the agency's account as it was read.
-fn writes(asking: &Asking, actor: Id, changes: Vec<EntityChange>) -> Vec<AccountWrite> {
-    if changes.is_empty() {
+fn writes(
+    asking: &Asking,
+    actor: Id,
+    changes: Vec<EntityChange>,
+    ceiling: &CeilingReport,
+) -> Vec<AccountWrite> {
+    if changes.is_empty() && ceiling.is_empty() {
         return Vec::new();
     }
     let author = &asking.author;
@@ -237,7 +265,7 @@ fn writes(asking: &Asking, actor: Id, changes: Vec<EntityChange>) -> Vec<Account
         AccountWrite {
             account: asking.client.clone(),
             changes,
-            author: author.clone().for_actor(Some(actor)),
+            author: author.clone().for_actor(Some(actor)).under(ceiling),
         },
         AccountWrite {
             account: asking.agency.clone(),

@@ -15,6 +15,11 @@ use super::change_keys::entity_key;
 use super::difference::Wanted;
 use super::rows::{inconsistent, not_json};
 use crate::authz::model::{EntityKey, Id, Timestamp, worded};
+use crate::authz::on_behalf::CeilingReport;
+
+mod ceiling;
+
+pub use ceiling::{AuditedCeiling, NOTED_MAX};
 
 /// Entities that a record names at most; it counts all of them.
 pub const ENTITIES_MAX: usize = 50;
@@ -28,11 +33,13 @@ pub const AGE_LEAST_S: u64 = 86_400;
 /// Longest name of a caller, and id of a request, that is kept, in bytes.
 pub const CALLER_BYTES_MAX: usize = 256;
 
-/// Who makes a write, and by what.
+/// Who makes a write, and by what; and what the grant ceiling of the user in whose name it is done
+/// has made of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
     caller: Option<Arc<str>>,
     actor: Option<Id>,
+    ceiling: Option<Arc<AuditedCeiling>>,
     method: &'static str,
     request_id: Option<Arc<str>>,
 }
@@ -43,6 +50,7 @@ impl Author {
         Self {
             caller: None,
             actor: None,
+            ceiling: None,
             method,
             request_id: None,
         }
@@ -62,6 +70,15 @@ impl Author {
         Self { actor, ..self }
     }
 
+    /// What the ceiling kept and withheld.
+    #[must_use]
+    pub fn under(self, ceiling: &CeilingReport) -> Self {
+        Self {
+            ceiling: AuditedCeiling::of(ceiling).map(Arc::new),
+            ..self
+        }
+    }
+
     /// The id of the request or of its trace, for who looks into the logs.
     #[must_use]
     pub fn in_request(self, request_id: Option<&str>) -> Self {
@@ -77,6 +94,10 @@ impl Author {
 
     pub(super) fn actor(&self) -> Option<&str> {
         self.actor.as_ref().map(Id::as_str)
+    }
+
+    pub(super) fn ceiling(&self) -> Option<&AuditedCeiling> {
+        self.ceiling.as_deref()
     }
 
     pub(super) fn method(&self) -> &'static str {
@@ -110,7 +131,8 @@ fn shown(text: &str) -> Arc<str> {
 pub enum AuditEffect {
     Created,
     Changed,
-    /// Something happened to an access request that changed nothing of the account.
+    /// Something happened that changed nothing of the account: to an access request, an access link or
+    /// a form, or the ceiling left nothing to change.
     Noted,
     Deleted,
 }
@@ -165,6 +187,8 @@ pub struct AuditRecord {
     pub counts: BTreeMap<String, u64>,
     /// More changed than is counted.
     pub is_partial: bool,
+    /// What the ceiling kept and withheld of it; `None`: nothing.
+    pub ceiling: Option<AuditedCeiling>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,6 +311,15 @@ impl StoredEntity {
 }
 
 impl Told {
+    /// Of nothing that changed.
+    pub(super) fn of_nothing() -> Self {
+        Self {
+            entities: "[]".to_owned(),
+            counts: "{}".to_owned(),
+            is_partial: false,
+        }
+    }
+
     /// Of one form.
     pub(super) fn of_form(form: &Id, is_deleted: bool) -> Result<Self, StoreError> {
         let named = StoredEntity {
@@ -375,6 +408,7 @@ pub(super) struct AuditColumns<'a> {
     pub(super) entities: &'a str,
     pub(super) counts: &'a str,
     pub(super) is_partial: bool,
+    pub(super) ceiling: Option<&'a str>,
 }
 
 impl AuditColumns<'_> {
@@ -424,6 +458,11 @@ impl AuditColumns<'_> {
             forms,
             counts: serde_json::from_str(self.counts)
                 .map_err(|error| wrong("counts", &error.to_string()))?,
+            ceiling: self
+                .ceiling
+                .map(AuditedCeiling::from_json)
+                .transpose()
+                .map_err(|error| wrong("ceiling", &error.to_string()))?,
         })
     }
 }

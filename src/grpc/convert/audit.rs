@@ -1,6 +1,6 @@
 //! Records of the audit on the wire.
 
-use super::{Path, entity_key_to_wire, id, known, timestamp_to_wire};
+use super::{Path, audited_ceiling_to_wire, entity_key_to_wire, id, known, timestamp_to_wire};
 use crate::authz::model::{EntityKey, ResourceKey};
 use crate::grpc::status::Failure;
 use crate::grpc::wire;
@@ -21,6 +21,7 @@ pub fn audit_record_to_wire(record: &AuditRecord) -> wire::AuditRecord {
         forms,
         counts,
         is_partial,
+        ceiling,
     } = record;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     wire::AuditRecord {
@@ -43,6 +44,7 @@ pub fn audit_record_to_wire(record: &AuditRecord) -> wire::AuditRecord {
                 deleted: form.is_deleted,
             })
             .collect(),
+        ceiling: ceiling.as_ref().map(audited_ceiling_to_wire),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::authz::ceiling::{Note, Subject};
 use crate::authz::model::EntityKey;
 use crate::authz::on_behalf::{CeilingReport, Noted};
 use crate::grpc::wire;
+use crate::store::audit::AuditedCeiling;
 use wire::noted_right::What;
 
 /// Of each list the most that an answer holds.
@@ -20,6 +21,16 @@ pub fn ceiling_to_wire(report: &CeilingReport) -> Option<wire::CeilingReport> {
         kept_total: total(&report.kept),
         withheld_total: total(&report.withheld),
     })
+}
+
+/// Of a record of the audit.
+pub fn audited_ceiling_to_wire(ceiling: &AuditedCeiling) -> wire::CeilingReport {
+    wire::CeilingReport {
+        kept: ceiling.kept.iter().map(noted_to_wire).collect(),
+        withheld: ceiling.withheld.iter().map(noted_to_wire).collect(),
+        kept_total: ceiling.kept_total,
+        withheld_total: ceiling.withheld_total,
+    }
 }
 
 pub fn noted_to_wire(noted: &Noted) -> wire::NotedRight {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sqlx::Row;
 
-use super::audit::{announced, note};
+use super::audit::{announced, note, note_ceiling};
 use super::batches;
 use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
 use super::error::store_error;
@@ -92,7 +92,7 @@ async fn write_across(
 }
 
 async fn write_in(connection: &mut Session, write: Write<'_>) -> Result<Head, StoreError> {
-    let announced = announced(write.account, write.author, write.idempotency);
+    let announced = announced(write.account, write.author, write.idempotency)?;
     bounded(LARGE, queue_up(connection, write.account, &announced)).await?;
     let stored = bounded(SMALL, read::head(connection, write.account)).await?;
     if let Some(key) = write.idempotency
@@ -123,7 +123,7 @@ async fn write_in(connection: &mut Session, write: Write<'_>) -> Result<Head, St
     let head = match stored {
         Some(head) if difference.is_empty() => {
             record(connection, &write).await?;
-            note_events(connection, &write).await?;
+            note_unchanged(connection, &write).await?;
             head
         }
         _ => {
@@ -152,10 +152,13 @@ async fn record(connection: &mut Session, write: &Write<'_>) -> Result<(), Store
     bounded(LARGE, recording).await
 }
 
-/// Their record, where no revision comes with them.
-async fn note_events(connection: &mut Session, write: &Write<'_>) -> Result<(), StoreError> {
+/// The record of what comes without a revision: events, or a ceiling that left nothing to change.
+async fn note_unchanged(connection: &mut Session, write: &Write<'_>) -> Result<(), StoreError> {
     if write.events.is_empty() {
-        return Ok(());
+        return match write.author.ceiling() {
+            Some(_) => bounded(SMALL, note_ceiling(connection, write.account)).await,
+            None => Ok(()),
+        };
     }
     let requests = write.events.iter().map(|event| &event.request);
     bounded(SMALL, note(connection, write.account, requests)).await
@@ -255,7 +258,7 @@ async fn take_revision(
         if stored != Some(taken.head) {
             return Err(StoreError::Conflict);
         }
-        note_events(connection, write).await?;
+        note_unchanged(connection, write).await?;
         return Ok(taken.head);
     }
     let follows = match stored {
@@ -481,7 +484,7 @@ async fn delete_in(
     expected: Option<Head>,
     author: &Author,
 ) -> Result<bool, StoreError> {
-    let announced = announced(account, author, None);
+    let announced = announced(account, author, None)?;
     bounded(LARGE, queue_up(connection, account, &announced)).await?;
     let stored = bounded(SMALL, read::head(connection, account)).await?;
     match (stored, expected) {

@@ -11,8 +11,8 @@ use super::requests::micros_of;
 use super::session::Session;
 use crate::authz::model::{Id, Timestamp};
 use crate::store::audit::{
-    AuditColumns, AuditFilter, AuditKind, AuditPage, AuditRecord, AuditStep, Author, SCANNED_MAX,
-    parts,
+    AuditColumns, AuditFilter, AuditKind, AuditPage, AuditRecord, AuditStep, AuditedCeiling,
+    Author, SCANNED_MAX, parts,
 };
 use crate::store::{IdempotencyKey, StoreError};
 
@@ -21,16 +21,28 @@ pub(super) fn announced(
     account: &Id,
     author: &Author,
     idempotency: Option<IdempotencyKey<'_>>,
-) -> String {
-    serde_json::json!({
+) -> Result<String, StoreError> {
+    let ceiling = author.ceiling().map(AuditedCeiling::to_json).transpose()?;
+    let announced = serde_json::json!({
         "account": account.as_str(),
         "caller": author.caller(),
         "actor": author.actor(),
         "method": author.method(),
         "key": idempotency.map(|key| key.key.as_str()),
         "request": author.request_id(),
-    })
-    .to_string()
+        "ceiling": ceiling,
+    });
+    Ok(announced.to_string())
+}
+
+/// Records a write of which the ceiling left nothing to change.
+pub(super) async fn note_ceiling(connection: &mut Session, account: &Id) -> Result<(), StoreError> {
+    sqlx::query("SELECT ambit.audit_ceiling($1)")
+        .bind(account.as_str())
+        .execute(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(())
 }
 
 /// Records what was done about access requests and came without a revision.
@@ -58,7 +70,7 @@ pub(super) async fn note_one(
     request: &Id,
     author: &Author,
 ) -> Result<bool, StoreError> {
-    queue_up(connection, account, &announced(account, author, None)).await?;
+    queue_up(connection, account, &announced(account, author, None)?).await?;
     note(connection, account, std::iter::once(request)).await?;
     // The note locks the head where there is one, and is none where there is not.
     Ok(read::head(connection, account).await?.is_some())
@@ -89,7 +101,7 @@ pub(super) async fn records(
     };
     let sql = format!(
         "SELECT ordinal, revision, effect, {at}, caller, actor, method, idempotency_key, request_id,
-                entities::text, counts::text, is_partial
+                entities::text, counts::text, is_partial, ceiling::text
             FROM ambit.audit_record AS r
             WHERE account_id = $1 AND ordinal {beyond} $2 AND {scanned}
                 AND ($4::text IS NULL OR caller = $4) AND ($5::text IS NULL OR actor = $5)
@@ -138,6 +150,7 @@ fn record_of(row: &PgRow) -> Result<AuditRecord, StoreError> {
         entities: row.try_get(9).map_err(store_error)?,
         counts: row.try_get(10).map_err(store_error)?,
         is_partial: row.try_get(11).map_err(store_error)?,
+        ceiling: row.try_get(12).map_err(store_error)?,
     }
     .record()
 }

@@ -71,7 +71,7 @@ pub(super) async fn write(
     form: Option<&Form>,
     author: &Author,
 ) -> Result<bool, StoreError> {
-    queue_up(connection, account, &announced(account, author, None)).await?;
+    queue_up(connection, account, &announced(account, author, None)?).await?;
     if read::head(connection, account).await?.is_none() {
         return Ok(false);
     }

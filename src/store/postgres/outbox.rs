@@ -369,7 +369,7 @@ async fn replay(
     author: &Author,
 ) -> Result<bool, StoreError> {
     // Where a deletion of the account waits for the delivery, this must not wait for the account.
-    let announced = announced(&key.account, author, None);
+    let announced = announced(&key.account, author, None)?;
     queue_up(connection, &key.account, &announced).await?;
     let sql = format!(
         "UPDATE ambit.access_request_delivery SET state = 'pending', attempts = 0,

@@ -104,7 +104,7 @@ async fn write_in(connection: &mut SqliteConnection, write: Write<'_>) -> Result
     let head = match stored {
         Some(head) if difference.is_empty() => {
             record(connection, &write).await?;
-            note_events(connection, &write, head).await?;
+            note_unchanged(connection, &write, head).await?;
             head
         }
         _ => {
@@ -161,13 +161,14 @@ async fn audit_revision(
     audit::record(connection, write.author, made, &told).await
 }
 
-/// Writes the record of events that come without a revision.
-async fn note_events(
+/// Writes the record of what comes without a revision: events, or a ceiling that left nothing to
+/// change.
+async fn note_unchanged(
     connection: &mut SqliteConnection,
     write: &Write<'_>,
     head: Head,
 ) -> Result<(), StoreError> {
-    if write.events.is_empty() {
+    if write.events.is_empty() && write.author.ceiling().is_none() {
         return Ok(());
     }
     let made = Made {
@@ -176,6 +177,9 @@ async fn note_events(
         effect: AuditEffect::Noted,
         idempotency: write.idempotency,
     };
+    if write.events.is_empty() {
+        return audit::record(connection, write.author, made, &Told::of_nothing()).await;
+    }
     let requests = write.events.iter().map(|event| &event.request);
     audit::note(connection, write.author, made, requests).await
 }

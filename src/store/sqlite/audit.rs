@@ -9,8 +9,8 @@ use super::error::store_error;
 use super::read;
 use crate::authz::model::{EntityKey, Id, Timestamp};
 use crate::store::audit::{
-    AuditColumns, AuditEffect, AuditFilter, AuditKind, AuditPage, AuditRecord, AuditStep, Author,
-    ENTITIES_MAX, SCANNED_MAX, Told, parts,
+    AuditColumns, AuditEffect, AuditFilter, AuditKind, AuditPage, AuditRecord, AuditStep,
+    AuditedCeiling, Author, ENTITIES_MAX, SCANNED_MAX, Told, parts,
 };
 use crate::store::change_keys::entity_key;
 use crate::store::difference::Wanted;
@@ -55,10 +55,11 @@ pub(super) async fn record(
     made: Made<'_>,
     told: &Told,
 ) -> Result<(), StoreError> {
+    let ceiling = author.ceiling().map(AuditedCeiling::to_json).transpose()?;
     let sql = format!(
         "INSERT INTO audit_record (account_id, revision, effect, at, caller, actor, method,
-                idempotency_key, request_id, entities, counts, is_partial)
-            VALUES (?1, ?2, ?3, {NOW}, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+                idempotency_key, request_id, entities, counts, is_partial, ceiling)
+            VALUES (?1, ?2, ?3, {NOW}, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
     );
     sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(made.account.as_str())
@@ -72,6 +73,7 @@ pub(super) async fn record(
         .bind(&told.entities)
         .bind(&told.counts)
         .bind(told.is_partial)
+        .bind(ceiling.map(|ceiling| ceiling.to_string()))
         .execute(connection)
         .await
         .map_err(store_error)?;
@@ -190,7 +192,7 @@ pub(super) async fn records(
     };
     let sql = format!(
         "SELECT ordinal, revision, effect, at, caller, actor, method, idempotency_key, request_id,
-                entities, counts, is_partial
+                entities, counts, is_partial, ceiling
             FROM audit_record WHERE account_id = ?1 AND ordinal {beyond} ?2 AND {scanned}
                 AND (?4 IS NULL OR caller = ?4) AND (?5 IS NULL OR actor = ?5)
                 AND (?6 IS NULL OR at >= ?6) AND (?7 IS NULL OR at < ?7)
@@ -246,6 +248,7 @@ fn record_of(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
         entities: &text(9)?,
         counts: &text(10)?,
         is_partial: row.try_get(11).map_err(store_error)?,
+        ceiling: optional(12)?.as_deref(),
     }
     .record()
 }
