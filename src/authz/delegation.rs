@@ -7,13 +7,14 @@
 
 use std::collections::BTreeSet;
 
+use super::access_request::same_human;
 use super::catalog::ActionIx;
 use super::ceiling::{Ceiling, Note, PermissionSets, Settled, TooMany};
 use super::change::{Change, GrantHolder, UserPatch};
 use super::graph::AccountGraph;
 use super::model::{
-    Grant, Id, Level, Partner, PartnerRole, Partnership, PermissionKey, Provenance, Timestamp,
-    User, UserKind, UserStatus,
+    Grant, Id, Level, MembershipOf, Partner, PartnerRole, Partnership, PermissionKey, Provenance,
+    Timestamp, User, UserKind, UserStatus,
 };
 use super::partnership::{
     PartnerRefusal, is_active, known_in, partner_seats, patch_of, user_id_for,
@@ -34,6 +35,8 @@ pub struct Staff {
     pub user: Option<Id>,
     /// For the mail of access requests, where they are new.
     pub email: Option<String>,
+    /// Who they are whatever the account, where they are new.
+    pub person: Option<Id>,
 }
 
 /// The partner admin who acts, as the client knows them.
@@ -75,8 +78,13 @@ pub fn place(
     let known = known_in(client, acting.agency, &staff.partner_user);
     if let Some(known) = known {
         require_changeable(acting, known)?;
-        if known.status == UserStatus::Deactivated {
-            return Err(PartnerRefusal::Deactivated(known.id.clone()));
+        match known.status {
+            UserStatus::Deactivated => {
+                return Err(PartnerRefusal::Deactivated(known.id.clone()));
+            }
+            // What waits for them is the client's to give.
+            UserStatus::Invited => return Err(PartnerRefusal::YetToAccept(known.id.clone())),
+            UserStatus::Active | UserStatus::Removed => {}
         }
     }
     let id = user_id_for(
@@ -87,10 +95,14 @@ pub fn place(
     )?;
     let new = User {
         email: staff.email.clone(),
+        person: staff.person.clone(),
         ..User::new(id)
     };
-    // What they had before a partnership ended, or before they were ever active, they don't hold: it
-    // doesn't come back through somebody who couldn't give it.
+    if same_human(acting.admin, &new) {
+        return Err(PartnerRefusal::SamePerson(acting.admin.id.clone()));
+    }
+    // What they had before a partnership ended they don't hold: it doesn't come back through somebody
+    // who couldn't give it.
     let before = known
         .filter(|known| is_active(client, &known.id))
         .unwrap_or(&new);
@@ -101,7 +113,11 @@ pub fn place(
     let present = User {
         kind,
         status: UserStatus::Active,
-        seats: partner_seats(client, &before.seats),
+        // Seats are the client's to change, whom it knows already.
+        seats: known.map_or_else(
+            || partner_seats(client, &BTreeSet::new()),
+            |known| known.seats.clone(),
+        ),
         partner: Some(Partner {
             account: acting.agency.clone(),
             user: staff.partner_user.clone(),
@@ -143,6 +159,10 @@ fn with_set(
     let mut wanted = present;
     wanted.permission_sets = BTreeSet::from([set.clone()]);
     wanted.grants.retain(|grant| !by_hand(&grant.provenance));
+    wanted.memberships.retain(|held| {
+        let is_set = matches!(held.of, MembershipOf::PermissionSet(_));
+        !(is_set && by_hand(&held.provenance))
+    });
     let settled = match Ceiling::of(client, &acting.admin.id, acting.now) {
         Some(ceiling) => ceiling.settle_user(Some(before), &wanted, &PermissionSets::of(client))?,
         // A partner admin who is a super admin of the client besides is above the ceiling.
@@ -171,12 +191,17 @@ fn require_known<'g>(
     Ok(known)
 }
 
-/// D4: an admin changes neither self nor another partner admin or super admin.
+/// D4: an admin changes neither self nor another partner admin or super admin, nor the account owner.
 fn require_changeable(acting: &Acting<'_>, user: &User) -> Result<(), PartnerRefusal> {
-    match user.id == acting.admin.id || user.partner_admin || user.super_admin {
+    match same_human(acting.admin, user) || user.partner_admin || is_above(user) {
         true => Err(PartnerRefusal::NotChangeable(user.id.clone())),
         false => Ok(()),
     }
+}
+
+/// Whom no partner admin changes, whatever else they are.
+fn is_above(user: &User) -> bool {
+    user.super_admin || user.account_owner
 }
 
 /// D8: what deactivates an employee of the agency in the client, or takes that back. Grants and
@@ -193,7 +218,7 @@ pub fn set_status(
 ) -> Result<Option<Change>, PartnerRefusal> {
     let user = known_in(client, acting.agency, partner_user)
         .ok_or_else(|| PartnerRefusal::NotStaff(partner_user.clone()))?;
-    if user.id == acting.admin.id || user.partner_admin {
+    if same_human(acting.admin, user) || user.partner_admin || user.account_owner {
         return Err(PartnerRefusal::NotChangeable(user.id.clone()));
     }
     if user.kind == UserKind::Contractor {
@@ -201,6 +226,14 @@ pub fn set_status(
     }
     if user.status == status {
         return Ok(None);
+    }
+    // What is taken back is a deactivation: who is invited accepts, and a super admin is nobody's of
+    // the agency to make (S4.28).
+    if status == UserStatus::Active && user.status != UserStatus::Deactivated {
+        return Err(PartnerRefusal::YetToAccept(user.id.clone()));
+    }
+    if status == UserStatus::Active && user.super_admin {
+        return Err(PartnerRefusal::NotChangeable(user.id.clone()));
     }
     if status == UserStatus::Deactivated && user.super_admin {
         require_another_super_admin(client, &user.id)?;

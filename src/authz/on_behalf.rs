@@ -32,6 +32,8 @@ mod places;
 mod resources;
 mod rights;
 
+pub(in crate::authz) use rights::beyond;
+
 use gone::Gone;
 
 /// What the ceiling made of a list of changes.
@@ -208,6 +210,26 @@ impl Judge<'_> {
 
     /// Owner and super admin are above the ceiling; the account itself is the owner's to hand on.
     fn judge_above(&self, set: &ChangeSet) -> Result<(), ChangeError> {
+        for change in &set.changes {
+            let EntityChange::Put(Entity::User(user)) = change else {
+                continue;
+            };
+            let stands_for = |user: &User| {
+                let partner = user.partner.as_ref()?;
+                Some((partner.account.clone(), partner.user.clone()))
+            };
+            let before = self.graph.user(user.id.as_str()).and_then(stands_for);
+            let after = stands_for(user);
+            if after.is_some() && after != before {
+                let objection = Objection {
+                    field: "user.partner",
+                    why: ActorRefusal::MayNot(
+                        "who stands for somebody of an agency is settled by an access link or by the agency (S4.5, S4.13)",
+                    ),
+                };
+                return Err(self.blame(&EntityKey::User(user.id.clone()), objection.into()));
+            }
+        }
         if self.actor.account_owner {
             return Ok(());
         }

@@ -8,13 +8,16 @@
 
 use std::collections::BTreeSet;
 
+use super::access_request::same_human;
 use super::access_set::{barred, check};
+use super::catalog::SeatSet;
 use super::change::{Change, UserPatch};
 use super::decision::{ReasonCode, Target};
 use super::graph::AccountGraph;
 use super::model::{
     Id, Partner, PartnerProgram, PartnerRole, Partnership, Timestamp, User, UserKind, UserStatus,
 };
+use super::on_behalf::beyond;
 
 /// The permission that makes somebody manage an agency's people, in the agency's account (S4.2). A
 /// catalog without it leaves it to owner and super admins.
@@ -68,7 +71,7 @@ pub enum PartnerRefusal {
     #[error("the client has no user who stands for `{0}` of the agency")]
     NotStaff(Id),
     #[error(
-        "`{0}` is the partner admin who asks, or another partner admin or super admin, whom no partner admin changes (D4)"
+        "`{0}` is the person who asks, or another partner admin, a super admin or the account owner, whom no partner admin changes (D4)"
     )]
     NotChangeable(Id),
     #[error("`{0}` is deactivated in the client: reactivate them first")]
@@ -92,11 +95,21 @@ pub enum PartnerRefusal {
     #[error("`{0}` is a super admin of the client, whom no partner admin removes (S4.22)")]
     SuperAdminNotRemovable(Id),
     #[error(
-        "`{0}` can't take over there: it takes an active user of the agency in the client, other than who goes and who asks"
+        "`{0}` can't take over there: it takes an active user of the agency in the client, other than who goes and who asks, and no partner admin, super admin or account owner (D4)"
     )]
     NoHeir(Id),
     #[error("billing is not kept: in the client's catalog no grant gives it")]
     NoBillingToKeep,
+    #[error("`{0}` is the same person: nobody does this for themselves (D4)")]
+    SamePerson(Id),
+    #[error(
+        "the user would have {0} again, which whoever approves does not hold (D3): a super admin of the client may approve"
+    )]
+    BeyondApprover(String),
+    #[error("`{0}` is invited in the client and has yet to accept")]
+    YetToAccept(Id),
+    #[error("an id of the form AGENCY/USER would be too long for `{0}`: name another one")]
+    IdTooLong(Id),
 }
 
 /// S4.3.
@@ -215,6 +228,9 @@ pub fn partner_users<'a>(
 /// Whom a client lets in.
 #[derive(Debug, Clone)]
 pub struct LetIn<'a> {
+    /// The client's user who approves.
+    pub approver: &'a Id,
+    pub now: Timestamp,
     pub agency: &'a Id,
     /// The user in the agency's account.
     pub partner_user: &'a User,
@@ -230,11 +246,15 @@ pub struct LetIn<'a> {
 pub fn let_in(client: &AccountGraph, who: &LetIn<'_>) -> Result<(Id, Change), PartnerRefusal> {
     let id = user_id_for(client, who.agency, &who.partner_user.id, who.user)?;
     let present = client.user(id.as_str());
+    may_bring(client, who, present)?;
     let none = BTreeSet::new();
     let seats = partner_seats(client, present.map_or(&none, |user| &user.seats));
-    let email = match present {
-        Some(_) => None,
-        None => Some(who.partner_user.email.clone()),
+    let (email, person) = match present {
+        Some(_) => (None, None),
+        None => (
+            Some(who.partner_user.email.clone()),
+            Some(who.partner_user.person.clone()),
+        ),
     };
     let patch = UserPatch {
         status: Some(UserStatus::Active),
@@ -242,6 +262,7 @@ pub fn let_in(client: &AccountGraph, who: &LetIn<'_>) -> Result<(Id, Change), Pa
         partner_admin: Some(true),
         seats: Some(seats),
         email,
+        person,
         partner: Some(Some(Partner {
             account: who.agency.clone(),
             user: who.partner_user.id.clone(),
@@ -251,6 +272,27 @@ pub fn let_in(client: &AccountGraph, who: &LetIn<'_>) -> Result<(Id, Change), Pa
         ..patch_of(&id)
     };
     Ok((id, Change::PutUser(Box::new(patch))))
+}
+
+/// Nobody lets themselves in, and whoever comes back has no more than the approver could give (D3).
+fn may_bring(
+    client: &AccountGraph,
+    who: &LetIn<'_>,
+    present: Option<&User>,
+) -> Result<(), PartnerRefusal> {
+    let approver = client
+        .user(who.approver.as_str())
+        .ok_or_else(|| PartnerRefusal::NotAnApprover(who.approver.clone()))?;
+    let person = &who.partner_user.person;
+    let is_same = person.is_some() && *person == approver.person;
+    if is_same || present.is_some_and(|present| same_human(approver, present)) {
+        return Err(PartnerRefusal::SamePerson(who.approver.clone()));
+    }
+    let returns = present.filter(|present| !present.is_active());
+    match returns.and_then(|user| beyond(client, who.approver, user, who.now)) {
+        Some(what) => Err(PartnerRefusal::BeyondApprover(what)),
+        None => Ok(()),
+    }
 }
 
 /// The user of a client who stands for somebody of an agency.
@@ -280,7 +322,7 @@ pub(super) fn user_id_for(
         (Some(known), _) => known.id.clone(),
         (None, Some(named)) => named.clone(),
         (None, None) => Id::parse(&format!("{agency}/{partner_user}"))
-            .map_err(|_too_long| PartnerRefusal::UserTaken(partner_user.clone()))?,
+            .map_err(|_too_long| PartnerRefusal::IdTooLong(partner_user.clone()))?,
     };
     // A tombstone of theirs is theirs too.
     let is_theirs = |partner: &Partner| partner.account == *agency && partner.user == *partner_user;
@@ -293,10 +335,17 @@ pub(super) fn user_id_for(
     }
 }
 
-/// With the seat that partner users have, where the client's catalog knows one.
+/// With the seat that partner users have, where the client's catalog knows one. A seat that only reads
+/// is the client's limit, and stays the only one.
 pub(super) fn partner_seats(client: &AccountGraph, seats: &BTreeSet<Id>) -> BTreeSet<Id> {
     let mut seats = seats.clone();
-    if client.catalog().seat_ix(PARTNER_SEAT).is_some()
+    let catalog = client.catalog();
+    let only_reads = |seat: &Id| {
+        let ix = catalog.seat_ix(seat.as_str());
+        ix.is_some_and(|ix| catalog.read_only_seats.intersects(SeatSet::of(ix)))
+    };
+    if catalog.seat_ix(PARTNER_SEAT).is_some()
+        && !seats.iter().any(only_reads)
         && let Ok(seat) = Id::parse(PARTNER_SEAT)
     {
         seats.insert(seat);

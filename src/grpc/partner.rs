@@ -253,5 +253,9 @@ fn reason_of(refusal: &PartnerRefusal) -> (Reason, &'static str) {
         PartnerRefusal::SelfOnly => (Reason::SelfOnly, "user_id"),
         PartnerRefusal::NotSuperAdmin(_) => (Reason::NotSuperAdmin, "user_id"),
         PartnerRefusal::NoBillingToKeep => (Reason::InvalidField, "keep_billing"),
+        PartnerRefusal::SamePerson(_) => (Reason::SamePerson, "actor_user_id"),
+        PartnerRefusal::BeyondApprover(_) => (Reason::BeyondOwnRights, ""),
+        PartnerRefusal::YetToAccept(_) => (Reason::StaffNotChangeable, "partner_user_id"),
+        PartnerRefusal::IdTooLong(_) => (Reason::InvalidField, "user_id"),
     }
 }

@@ -102,6 +102,18 @@ impl<'g> Rights<'g> {
         self.check_owners(patch, before)
     }
 
+    /// Whether assignments of the job may go from a record: what takes somebody's access needs
+    /// `partition.assign` (P1).
+    pub(super) fn check_taking(&self) -> Result<(), Overreach> {
+        match self.authority.is_unlimited() {
+            true => Ok(()),
+            false => Err(overreach(
+                "delete_assignment",
+                "taking away what the job assigned before needs `partition.assign` (P1)",
+            )),
+        }
+    }
+
     /// The user imports what they may import, or where a type can't be imported, make and edit.
     fn check_action(
         &self,

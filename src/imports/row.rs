@@ -191,7 +191,19 @@ impl RowContent {
             }
         }
         if request.mode == Mode::Replace {
-            for principal in self.no_longer_assigned(request, &provenance, before.as_ref()) {
+            let gone = self.no_longer_assigned(request, &provenance, before.as_ref());
+            if let Some((_, rights)) = present
+                && !gone.is_empty()
+                && planned.overreach.is_none()
+                && let Err(overreach) = rights.check_taking()
+            {
+                planned.overreach = Some(ChangeError {
+                    index: planned.placed.len(),
+                    field: overreach.field.to_owned(),
+                    problem: overreach.problem,
+                });
+            }
+            for principal in gone {
                 let change = Change::DeleteAssignment {
                     resource: key.clone(),
                     principal,

@@ -14,7 +14,9 @@ use super::Partitions;
 use crate::authz::assignment::{AssignRefusal, Authority};
 use crate::authz::change::{self, Change, ChangeError, ChangeProblem, ChangeSet, ResourcePatch};
 use crate::authz::graph::AccountGraph;
-use crate::authz::model::{Attributes, Id, Principal, Provenance, Resource, ResourceKey};
+use crate::authz::model::{
+    Attributes, Id, Principal, Provenance, Resource, ResourceKey, Timestamp,
+};
 use crate::directory::{
     DirectoryError, Idempotency, Planned, Planning, Precondition, WRITE_TRIES_MAX, WriteHeader,
     Written,
@@ -332,7 +334,8 @@ impl Planning for PlanSubmission<'_> {
             merged.extend(submitted);
             merged
         });
-        let work = move || planned(&present.graph, &form, &key, attributes);
+        let now = partitions.clock.now();
+        let work = move || planned(&present.graph, &form, &key, attributes, now);
         let graphs = partitions.directory.graphs();
         let (mut set, told) = graphs.compute(account, work).await??;
         set.settle_attributes(stored);
@@ -353,6 +356,7 @@ fn planned(
     form: &Form,
     key: &ResourceKey,
     attributes: Option<Attributes>,
+    now: Timestamp,
 ) -> Result<(ChangeSet, SubmissionTold), DirectoryError> {
     let before = graph.resource(key);
     let put = Change::PutResource(ResourcePatch {
@@ -374,7 +378,7 @@ fn planned(
     let mut withheld = Vec::new();
     for target in &form.targets {
         let alone = [put.clone(), assign(target)];
-        let judged = judge(form, before.as_ref(), target).and_then(|()| {
+        let judged = judge(graph, form, before.as_ref(), target, now).and_then(|()| {
             change::plan(account, Some(graph), &alone)
                 .map(drop)
                 .map_err(|error| AssignRefusal::Change(error.problem))
@@ -408,17 +412,23 @@ fn own(error: ChangeError) -> DirectoryError {
     }
 }
 
-/// Whether a target applies to a record, by the authority that the form was set up with.
-fn judge(form: &Form, before: Option<&Resource>, target: &Principal) -> Result<(), AssignRefusal> {
+/// Whether a target applies to a record: by the authority that the form was set up with to all of
+/// them, and else where its author may assign the record so (P1, P8).
+fn judge(
+    graph: &AccountGraph,
+    form: &Form,
+    before: Option<&Resource>,
+    target: &Principal,
+    now: Timestamp,
+) -> Result<(), AssignRefusal> {
     let Some(resource) = before else {
         return Ok(());
     };
-    let is_own = form
-        .author
-        .as_ref()
-        .is_some_and(|author| resource.owners.contains(author));
-    if has(resource, target, &form.id) || resource.partitioned || form.may_close || is_own {
+    if form.may_close || has(resource, target, &form.id) {
         return Ok(());
     }
-    Err(AssignRefusal::FirstAssignment)
+    match &form.author {
+        Some(author) => Authority::of(graph, Some(author), now).judge(resource, target),
+        None => Err(AssignRefusal::FirstAssignment),
+    }
 }

@@ -250,10 +250,13 @@ impl PlanApproval<'_> {
         let request = self.request;
         let (in_client, in_agency) = (Arc::clone(client), Arc::clone(agency));
         let (person, named) = (link.user.clone(), request.user.clone());
+        let approver = request.approver.clone();
         let work = move || {
             let agency = &in_agency.graph.account().id;
             let (user, change) = who(&in_agency.graph, &person).and_then(|partner_user| {
                 let who = LetIn {
+                    approver: &approver,
+                    now,
                     agency,
                     partner_user,
                     user: named.as_ref(),

@@ -34,6 +34,8 @@ pub struct Asking {
     pub client: Id,
     /// The user of the agency.
     pub actor: Id,
+    /// Of all accounts, those that the caller may name; `None`: all.
+    pub visible: Option<BTreeSet<Id>>,
     /// Who calls, for the audit.
     pub author: Author,
 }
@@ -69,7 +71,7 @@ impl Partners {
     pub async fn staff(&self, asking: Asking, staffing: Staffing) -> Result<Staffed, PartnerError> {
         let is_contractor = match &staffing {
             Staffing::LinkContractor { person, .. } => {
-                self.works_as_contractor(&asking.agency, person).await?
+                self.works_as_contractor(&asking, person).await?
             }
             Staffing::Add { .. } | Staffing::ChangeSet { .. } => false,
         };
@@ -88,11 +90,16 @@ impl Partners {
         })
     }
 
-    /// Whether somebody is a contractor of the agency in a client.
-    async fn works_as_contractor(&self, agency: &Id, person: &Id) -> Result<bool, PartnerError> {
+    /// Whether somebody is a contractor of the agency in a client that the caller may name.
+    async fn works_as_contractor(
+        &self,
+        asking: &Asking,
+        person: &Id,
+    ) -> Result<bool, PartnerError> {
+        let agency = &asking.agency;
         let filter = PartnerUserFilter {
             partner_user: Some(person),
-            clients: None,
+            clients: asking.visible.as_ref(),
         };
         let known = self
             .store
@@ -150,6 +157,7 @@ impl PlanStaff<'_> {
                 },
                 user: user.clone(),
                 email: known.email.clone(),
+                person: known.person.clone(),
             })
         };
         match self.staffing {
@@ -170,6 +178,7 @@ impl PlanStaff<'_> {
                     role: PartnerRole::Contractor,
                     user: user.clone(),
                     email: known.and_then(|known| known.email.clone()),
+                    person: known.and_then(|known| known.person.clone()),
                 }])
             }
             Staffing::ChangeSet { .. } => Ok(Vec::new()),

@@ -14,6 +14,7 @@ use crate::grpc::server::{TestServer, change};
 mod ceiling;
 mod escalations;
 mod refusals;
+mod roundabout;
 
 /// eu > de; us. `m` manages users, teams and sets in eu; `m2` is the same person. `group` edits
 /// partitions and `assigner` assigns them too. Of `reporters` m holds a part.

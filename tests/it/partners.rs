@@ -5,6 +5,7 @@ mod links;
 mod listing;
 mod migrating;
 mod removal;
+mod roundabout;
 mod staff;
 
 use ambit::authz::document::parse_file;

@@ -159,7 +159,7 @@ impl<'g> Ceiling<'g> {
             .try_for_each(|grant| self.check_grant(grant))
     }
 
-    fn check_grant(&mut self, grant: &Grant) -> Result<(), RequestRefusal> {
+    pub(super) fn check_grant(&mut self, grant: &Grant) -> Result<(), RequestRefusal> {
         let offer = GrantOffer {
             key: grant.key.clone(),
             level: grant.level,

@@ -41,6 +41,13 @@ pub fn revoke(
         // What is taken away is what giving it again would open.
         let mut comparison = Comparison::new(&outcome.graph, &request.user, now)?;
         ceiling.check(request, &approval.resolution, graph, &mut comparison)?;
+        // What is left of a set that has changed since goes as it is now.
+        let provenance = Provenance::Request(request.id.clone());
+        graph
+            .users()
+            .flat_map(|user| &user.grants)
+            .filter(|grant| grant.provenance == provenance)
+            .try_for_each(|grant| ceiling.check_grant(grant))?;
     }
     let event = RequestEvent {
         request: request.id.clone(),

@@ -24,6 +24,11 @@ impl Planner<'_> {
         for grant in grants {
             self.check_grant(key, provenance, grant)?;
         }
+        if let GrantHolder::User(id) = holder
+            && !grants.is_empty()
+        {
+            self.is_no_tombstone(id, "grants.user")?;
+        }
         let at = self.overlay.at;
         let stored = match holder {
             GrantHolder::User(id) => {
@@ -65,6 +70,7 @@ impl Planner<'_> {
     ) -> Result<(), ChangeError> {
         if let Some(grant) = grant {
             self.check_object_grant(resource, action, provenance, grant)?;
+            self.is_no_tombstone(user, "object_grant.user")?;
         }
         let at = self.overlay.at;
         let slot = self.overlay.user(user);

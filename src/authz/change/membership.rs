@@ -14,6 +14,7 @@ impl Planner<'_> {
         user: &Id,
         membership: &Membership,
     ) -> Result<(), ChangeError> {
+        self.is_no_tombstone(user, "membership.user")?;
         let at = self.overlay.at;
         let slot = self.overlay.user(user);
         let held = slot.part(at, "membership.user", || User::new(user.clone()));

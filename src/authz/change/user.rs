@@ -69,6 +69,22 @@ impl Planner<'_> {
         self.forget(&EntityKey::User(id.clone()), None);
     }
 
+    /// A user who was removed holds nothing, so that nothing waits for somebody to bring them back.
+    pub(super) fn is_no_tombstone(
+        &mut self,
+        id: &Id,
+        field: &'static str,
+    ) -> Result<(), ChangeError> {
+        let is_removed = |user: &User| user.status == UserStatus::Removed;
+        match self.overlay.user(id).get().is_some_and(is_removed) {
+            true => Err(self.overlay.invalid(
+                field,
+                format!("`{id}` was removed and holds nothing: bring them back first"),
+            )),
+            false => Ok(()),
+        }
+    }
+
     fn check_user_patch(&self, patch: &UserPatch) -> Result<(), ChangeError> {
         for seat in patch.seats.iter().flatten() {
             if self.terms.catalog.seat_ix(seat.as_str()).is_none() {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::authz::access_request::same_human;
 use crate::authz::change::{Change, ResourcePatch, UserPatch};
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{
@@ -55,6 +56,10 @@ pub fn facts(client: &AccountGraph, removal: &Removal<'_>) -> Option<Facts> {
         pending_requests: 0,
         blocker: blocker(client, removal, user),
     };
+    // Who has no standing in the client learns of nothing that is in it.
+    if matches!(facts.blocker, Some(PartnerRefusal::NotPartnerAdmin(_))) {
+        return Some(facts);
+    }
     for key in client.resources_of_user(user.id.as_str()) {
         let Some(resource) = client.resource(&key) else {
             continue;
@@ -90,7 +95,7 @@ fn blocker(client: &AccountGraph, removal: &Removal<'_>, user: &User) -> Option<
     if user.super_admin {
         return Some(PartnerRefusal::SuperAdminNotRemovable(user.id.clone()));
     }
-    if user.id == admin.id || user.partner_admin {
+    if same_human(admin, user) || user.partner_admin || user.account_owner {
         return Some(PartnerRefusal::NotChangeable(user.id.clone()));
     }
     None
@@ -115,7 +120,9 @@ pub fn removed(
             return Err(not_heir());
         }
         let heir = known_in(client, removal.agency, partner_user).ok_or_else(not_heir)?;
-        if !is_active(client, &heir.id) {
+        let admin = require_admin(client, removal.agency, removal.actor)?;
+        let is_protected = heir.partner_admin || heir.super_admin || heir.account_owner;
+        if !is_active(client, &heir.id) || is_protected || same_human(admin, heir) {
             return Err(not_heir());
         }
         let owned = facts.owned.iter().flat_map(|(resource_type, ids)| {
@@ -158,11 +165,24 @@ fn handed_on(resource: &Resource, user: &Id, heir: &Id) -> Vec<Change> {
     let theirs = resource.assignments.iter().filter(|row| {
         row.principal == principal && !matches!(row.provenance, Provenance::Segment(_))
     });
-    changes.extend(theirs.map(|row| Change::PutAssignment {
-        resource: resource.key.clone(),
-        principal: Principal::User(heir.clone()),
-        provenance: row.provenance.clone(),
-        expires_at: row.expires_at,
+    let to = Principal::User(heir.clone());
+    changes.extend(theirs.map(|row| {
+        // What the heir has for longer stays so.
+        let own = resource
+            .assignments
+            .iter()
+            .find(|own| own.principal == to && own.provenance == row.provenance);
+        let ends = own.map(|own| own.expires_at);
+        Change::PutAssignment {
+            resource: resource.key.clone(),
+            principal: to.clone(),
+            provenance: row.provenance.clone(),
+            expires_at: match (row.expires_at, ends) {
+                (Some(one), Some(Some(other))) => Some(one.max(other)),
+                (one, None) => one,
+                (None, _) | (_, Some(None)) => None,
+            },
+        }
     }));
     changes
 }

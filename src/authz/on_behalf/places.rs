@@ -18,12 +18,22 @@ impl Judge<'_> {
             }
         }
         self.edits("team", "team")?;
-        // A new team reaches nothing yet. One that moves takes all that it reaches along.
-        match before {
-            Some(before) if !self.authority.reaches(&Principal::Team(before.id.clone())) => {
-                object(FIELD, unreached(&before.id))
+        // A new team reaches nothing yet. One that moves takes all that it reaches along: it is taken
+        // from those above it, and given to those that come above it (P1).
+        let Some(before) = before else {
+            return Ok(());
+        };
+        for reached in [Some(&before.id), team.parent.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            if !self.authority.reaches(&Principal::Team(reached.clone())) {
+                return object(FIELD, unreached(reached));
             }
-            Some(_) | None => Ok(()),
+        }
+        match before.parent.is_some() && !self.authority.is_unlimited() {
+            true => object(FIELD, only_with_assign()),
+            false => Ok(()),
         }
     }
 

@@ -1,18 +1,19 @@
 //! Users and permission sets: who may change them, and what the ceiling makes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::places::unreached;
 use super::{CeilingReport, Judge, Judged, Problem, differing, object};
 use crate::authz::access_request::same_human;
 use crate::authz::access_set::AccessSet;
+use crate::authz::assignment::Authority;
 use crate::authz::ceiling::{Ceiling, PermissionSets, TooMany};
 use crate::authz::change::{ActorRefusal, ChangeProblem, GRANTS_MAX};
 use crate::authz::decision::{ReasonCode, Target};
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{
     EntityKey, Grant, Id, Membership, MembershipOf, ObjectGrant, PermissionSet, Principal,
-    Provenance, Timestamp, User, UserKind, UserStatus,
+    Provenance, ResourceKey, Timestamp, User, UserKind, UserStatus,
 };
 
 /// Whether a user holds an action. What everybody may do is nobody's right to hold.
@@ -51,11 +52,13 @@ impl Judge<'_> {
             None => self.new_user(user)?,
             Some(before) => self.changed_user(before, user)?,
         }
+        // What is left of them holds nothing: the planner sees to it.
         if user.status == UserStatus::Removed {
             return Ok(());
         }
         self.teams(before, user)?;
         self.by_hand(before, user)?;
+        stamp_teams(before, user, &self.actor.id);
         self.objects(before, user)?;
         // D11: a client's own people may always reduce what partner users have.
         let reduces = user.is_partner_user() && !self.actor.is_partner_user();
@@ -86,8 +89,12 @@ impl Judge<'_> {
 
     fn new_user(&self, user: &User) -> Judged {
         self.manages_users("user", &["invite", "edit"])?;
-        if same_human(self.actor, user) {
-            return object("user.person", ActorRefusal::OwnRights);
+        // One who is made by a partner user would pass for the client's own (D1, D11).
+        if self.actor.is_partner_user() {
+            return object("user", ActorRefusal::MayNot(OF_THE_CLIENT));
+        }
+        if user.person.is_some() {
+            return object("user.person", ActorRefusal::Reserved);
         }
         self.is_plain(&User::new(user.id.clone()), user)
     }
@@ -105,17 +112,21 @@ impl Judge<'_> {
         if before.person != user.person {
             return object("user.person", ActorRefusal::Reserved);
         }
-        // Who comes back, or whose mail goes elsewhere, is worth as much as what they hold.
-        let returns = user.status == UserStatus::Active && before.status != UserStatus::Active;
+        // Who comes back, or nearer to it, or whose mail goes elsewhere, is worth as much as what they
+        // hold.
+        let returns = nearness(user.status) > nearness(before.status);
         let field = match (returns, before.email != user.email) {
             (true, _) => "user.status",
             (false, true) => "user.email",
             (false, false) => return Ok(()),
         };
+        if self.actor.is_partner_user() && !before.is_partner_user() {
+            return object(field, ActorRefusal::MayNot(OF_THE_CLIENT));
+        }
         let beyond = self
             .ceiling
             .as_ref()
-            .and_then(|ceiling| self.lacked(ceiling, before));
+            .and_then(|ceiling| lacked(&self.holder(ceiling), before));
         match beyond {
             Some(what) => object(field, ActorRefusal::Beyond { what }),
             None => Ok(()),
@@ -136,7 +147,11 @@ impl Judge<'_> {
             ),
             ("user.kind", before.kind != user.kind),
             ("user.partner", before.partner != user.partner),
-            ("user.seats", before.seats != user.seats),
+            // Seats go with a user who is removed.
+            (
+                "user.seats",
+                before.seats != user.seats && user.status != UserStatus::Removed,
+            ),
         ];
         match reserved.into_iter().find(|(_, differs)| *differs) {
             Some((field, _)) => object(field, ActorRefusal::Reserved),
@@ -164,29 +179,21 @@ impl Judge<'_> {
         rest.object_grants.clone_from(&before.object_grants);
         rest.permission_sets.clone_from(&before.permission_sets);
         rest.memberships.clone_from(&before.memberships);
-        stands && less && (user.status == UserStatus::Removed || rest == *before)
+        // What a tombstone says of who it was is no less reserved.
+        let is_same = user.kind == before.kind
+            && user.person == before.person
+            && user.partner == before.partner;
+        stands && less && (rest == *before || (user.status == UserStatus::Removed && is_same))
     }
 
-    /// The first right of a user that the actor does not hold.
-    fn lacked(&self, ceiling: &Ceiling<'_>, user: &User) -> Option<String> {
-        let of_sets = user
-            .permission_sets_at(self.now)
-            .filter_map(|set| self.graph.permission_set(set.as_str()))
-            .flat_map(|set| &set.grants);
-        if let Some(grant) = ceiling.lacks(user.grants.iter().chain(of_sets)) {
-            return Some(format!("`{}` at {}", grant.key, grant.level));
+    fn holder<'a>(&'a self, ceiling: &'a Ceiling<'a>) -> Holder<'a> {
+        Holder {
+            graph: self.graph,
+            actor: self.actor,
+            authority: &self.authority,
+            ceiling,
+            now: self.now,
         }
-        let object = user.object_grants.iter().find(|grant| {
-            let held = ceiling.held_on(&grant.resource, &grant.action);
-            held.gives().is_empty()
-        });
-        if let Some(grant) = object {
-            return Some(format!("`{}` on `{}`", grant.action, grant.resource));
-        }
-        let team = user
-            .teams_at(self.now)
-            .find(|team| !self.authority.reaches(&Principal::Team((*team).clone())));
-        team.map(|team| format!("team `{team}`"))
     }
 
     /// A team gives what it reaches, so it is given and taken like an assignment.
@@ -208,7 +215,57 @@ impl Judge<'_> {
                 return object(field, unreached(&team));
             }
         }
-        Ok(())
+        let joined = new_teams.difference(&old_teams).map(|team| (team, None));
+        let joined_for_a_time =
+            user.memberships
+                .difference(&before.memberships)
+                .filter_map(|membership| match &membership.of {
+                    MembershipOf::Team(team) => Some((team, membership.expires_at)),
+                    MembershipOf::PermissionSet(_) => None,
+                });
+        let mut joins = false;
+        for (team, until) in joined.chain(joined_for_a_time) {
+            joins = true;
+            self.outlasts(team, until)?;
+        }
+        match joins && !self.authority.is_unlimited() {
+            true => self.brings_nothing_unseen(&before.id),
+            false => Ok(()),
+        }
+    }
+
+    /// D3: a team is given for no longer than the actor's own reach of it.
+    fn outlasts(&self, team: &Id, until: Option<Timestamp>) -> Judged {
+        let last = until.map_or(Timestamp::MAX, |until| until.earlier_by(1));
+        let then = Authority::of(self.graph, Some(&self.actor.id), last);
+        match then.reaches(&Principal::Team(team.clone())) {
+            true => Ok(()),
+            false => object(
+                "user.teams",
+                ActorRefusal::NoAuthority(format!(
+                    "the user's own reach of team `{team}` ends before the membership does"
+                )),
+            ),
+        }
+    }
+
+    /// C8: a team sees what its members own, so joining it opens the user's records to those in it.
+    fn brings_nothing_unseen(&self, user: &Id) -> Judged {
+        let keys = self.graph.resources_of_user(user.as_str());
+        let is_owner = |key: &&ResourceKey| {
+            let resource = self.graph.resource(key);
+            resource.is_some_and(|resource| resource.owners.contains(user))
+        };
+        let owned: Vec<&ResourceKey> = keys.iter().filter(is_owner).collect();
+        match unseen(self.graph, self.actor, &owned, self.now) {
+            None => Ok(()),
+            Some(what) => object(
+                "user.teams",
+                ActorRefusal::NoAuthority(format!(
+                    "with `{user}` come records to the team that the actor may not view: {what}; this needs `partition.assign`"
+                )),
+            ),
+        }
     }
 
     /// What is new was made by hand, and says so.
@@ -336,6 +393,143 @@ impl Judge<'_> {
             .try_for_each(|holder| self.is_fit(field, holder))
     }
 }
+
+/// Whose rights are asked for, and all that tells what they hold.
+struct Holder<'a> {
+    graph: &'a AccountGraph,
+    actor: &'a User,
+    authority: &'a Authority<'a>,
+    ceiling: &'a Ceiling<'a>,
+    now: Timestamp,
+}
+
+/// What somebody would have again if they came back, and `actor` does not hold; `None` also where the
+/// actor is above the ceiling.
+pub(in crate::authz) fn beyond(
+    graph: &AccountGraph,
+    actor: &Id,
+    user: &User,
+    now: Timestamp,
+) -> Option<String> {
+    let authority = Authority::of(graph, Some(actor), now);
+    let ceiling = Ceiling::of(graph, actor, now)?;
+    let holder = Holder {
+        graph,
+        actor: graph.user(actor.as_str())?,
+        authority: &authority,
+        ceiling: &ceiling,
+        now,
+    };
+    lacked(&holder, user)
+}
+
+/// The first right of a user that the actor does not hold.
+fn lacked(holder: &Holder<'_>, user: &User) -> Option<String> {
+    let Holder {
+        graph,
+        actor,
+        authority,
+        ceiling,
+        now,
+    } = holder;
+    let roles = [
+        ("super admin", user.super_admin),
+        ("account owner", user.account_owner),
+    ];
+    if let Some((role, _)) = roles.into_iter().find(|(_, holds)| *holds) {
+        return Some(format!("the role {role}"));
+    }
+    let of_sets = user
+        .permission_sets_at(*now)
+        .filter_map(|set| graph.permission_set(set.as_str()))
+        .flat_map(|set| &set.grants);
+    if let Some(grant) = ceiling.lacks(user.grants.iter().chain(of_sets)) {
+        return Some(format!("`{}` at {}", grant.key, grant.level));
+    }
+    let object = user.object_grants.iter().find(|grant| {
+        let held = ceiling.held_on(&grant.resource, &grant.action);
+        held.gives().is_empty()
+    });
+    if let Some(grant) = object {
+        return Some(format!("`{}` on `{}`", grant.action, grant.resource));
+    }
+    if authority.is_unlimited() {
+        return None;
+    }
+    let team = user
+        .teams_at(*now)
+        .find(|team| !authority.reaches(&Principal::Team((*team).clone())));
+    if let Some(team) = team {
+        return Some(format!("team `{team}`"));
+    }
+    let principal = Principal::User(user.id.clone());
+    let group = graph
+        .access_groups()
+        .find(|group| group.members.contains_key(&principal));
+    if let Some(group) = group {
+        return Some(format!("access group `{}`", group.id));
+    }
+    let keys = graph.resources_of_user(user.id.as_str());
+    unseen(graph, actor, &keys.iter().collect::<Vec<_>>(), *now)
+}
+
+/// Resources of a user that are looked at one by one.
+const RESOURCES_MAX: usize = 100_000;
+
+/// The first of some resources that somebody may not view. More than are looked at counts as one.
+fn unseen(
+    graph: &AccountGraph,
+    actor: &User,
+    keys: &[&ResourceKey],
+    now: Timestamp,
+) -> Option<String> {
+    if keys.len() > RESOURCES_MAX {
+        return Some(format!("more than {RESOURCES_MAX} resources"));
+    }
+    let mut sets: BTreeMap<&Id, Option<AccessSet<'_>>> = BTreeMap::new();
+    let hidden = keys.iter().find(|key| {
+        let set = sets.entry(&key.resource_type).or_insert_with(|| {
+            let resource_type = key.resource_type.as_str();
+            AccessSet::new(graph, actor.id.as_str(), resource_type, "view", now).ok()
+        });
+        let sees = |set: &AccessSet<'_>| set.decide(Target::Resource(key.id.as_str())).is_allow();
+        !set.as_ref().is_some_and(sees)
+    });
+    hidden.map(|key| format!("`{key}`"))
+}
+
+/// How near to being active a user is, from the tombstone up.
+fn nearness(status: UserStatus) -> u8 {
+    match status {
+        UserStatus::Removed => 0,
+        UserStatus::Deactivated => 1,
+        UserStatus::Invited => 2,
+        UserStatus::Active => 3,
+    }
+}
+
+/// Whoever puts somebody in a team for a time is named as the giver.
+fn stamp_teams(before: Option<&User>, user: &mut User, actor: &Id) {
+    let none = BTreeSet::new();
+    let old = before.map_or(&none, |before| &before.memberships);
+    user.memberships = user
+        .memberships
+        .iter()
+        .map(|membership| match membership.of {
+            MembershipOf::Team(_) if !old.contains(membership) => {
+                let by = |giver: Option<&Id>| Membership {
+                    granted_by: giver.cloned(),
+                    ..membership.clone()
+                };
+                let same = old.iter().find(|old| **old == by(old.granted_by.as_ref()));
+                same.cloned().unwrap_or_else(|| by(Some(actor)))
+            }
+            MembershipOf::Team(_) | MembershipOf::PermissionSet(_) => membership.clone(),
+        })
+        .collect();
+}
+
+const OF_THE_CLIENT: &str = "a partner user makes and brings back no users of the client's own: people of the agency come by AddStaff";
 
 const BY_HAND: ActorRefusal = ActorRefusal::MayNot("what a user gives has the provenance `manual`");
 

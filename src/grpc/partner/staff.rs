@@ -189,6 +189,7 @@ fn asking(
         agency: Id::clone(&agency),
         client: Id::clone(&client),
         actor: convert::id(actor, "actor_user_id")?,
+        visible: admission.listed().cloned(),
         author,
     })
 }

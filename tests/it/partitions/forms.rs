@@ -140,7 +140,15 @@ async fn p8_a_form_set_up_without_the_right_does_not_close_open_records_of_other
     let refused = [("team:de".to_owned(), "NO_ASSIGN_AUTHORITY")];
     assert_eq!(withheld(&submitted), refused, "reported, not silent");
     assert_eq!(scene.rows("free").await, (false, vec![]));
-    // New records, the author's own ones, and those that are closed already take it.
+    // Nor does it open what is closed to others, whoever knows its id and submits it.
+    let walled_off = vec![
+        put("theirs", &[], None),
+        assigned("theirs", "team:fr", "manual"),
+    ];
+    scene.apply(walled_off).await;
+    assert_eq!(withheld(&submit(&scene, "theirs").await), refused);
+    assert_eq!(scene.rows("theirs").await.1, ["team:fr manual"]);
+    // New records, the author's own ones, and those below whose teams they are take it.
     for key in ["new", "owned", "walled"] {
         assert_eq!(withheld(&submit(&scene, key).await), [], "{key}");
         let (_, rows) = scene.rows(key).await;

@@ -293,3 +293,28 @@ async fn p10_records_that_a_user_imports_are_kept_to_the_user_and_the_main_team(
         .unwrap();
     assert_eq!(scene.rows("newer").await, of_job(&["team:de import:j"]));
 }
+
+/// P1: an import takes nothing away for somebody who only adds, whatever job it says it is.
+#[tokio::test]
+async fn p1_replacing_takes_no_assignment_of_the_job_without_the_right_to() {
+    let scene = scene().await;
+    let contents = || vec![record("owned")];
+    import(&scene, job(None, &["team:fr"]), contents())
+        .await
+        .unwrap();
+    let replacing = |actor: &str, key: &str| ImportRequest {
+        mode: Mode::Replace,
+        key: id(key),
+        ..job(Some(actor), &[])
+    };
+    let refused = import(&scene, replacing("owner", "k2"), contents()).await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.problems.len(), 1);
+    let problem = format!("{:?}", refused.problems);
+    assert!(problem.contains("partition.assign"), "{problem}");
+    assert_eq!(scene.rows("owned").await, of_job(&["team:fr import:j"]));
+    // The control.
+    let taken = import(&scene, replacing("sa", "k3"), contents()).await;
+    assert_eq!(taken.unwrap().problems, []);
+    assert_eq!(scene.rows("owned").await, (true, vec![]));
+}
