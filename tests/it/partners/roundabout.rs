@@ -26,7 +26,6 @@ impl Scene {
             actor_user_id: "petra".to_owned(),
             partner_user_id: person.to_owned(),
             client_account_ids: vec!["acme".to_owned()],
-            ..wire::ReactivateEmployeeRequest::default()
         };
         let mut partners = self.server.partners();
         partners.reactivate_employee(request).await.map(drop)

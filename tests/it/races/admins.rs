@@ -56,7 +56,6 @@ async fn make(server: &TestServer, what: Move, actor: &str, other: &str) -> Resu
                 actor_user_id: actor.to_owned(),
                 user_id: actor.to_owned(),
                 keep_billing: true,
-                ..wire::MigrateToPartnerAdminRequest::default()
             };
             let mut partners = server.partners();
             return partners.migrate_to_partner_admin(request).await.map(drop);

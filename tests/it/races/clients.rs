@@ -9,7 +9,6 @@ async fn link(pair: &Pair, actor: &str) -> String {
     let request = wire::CreateAccessLinkRequest {
         account_id: "kite".to_owned(),
         actor_user_id: actor.to_owned(),
-        ..wire::CreateAccessLinkRequest::default()
     };
     let created = pair.at(0).partners().create_access_link(request).await;
     created.unwrap().into_inner().link
@@ -36,7 +35,6 @@ pub async fn end(server: &TestServer) -> Result<wire::EndPartnershipResponse, St
         side: wire::PartnerSide::Client.into(),
         other_account_id: "kite".to_owned(),
         actor_user_id: "sa".to_owned(),
-        ..wire::EndPartnershipRequest::default()
     };
     let ended = server.partners().end_partnership(request).await?;
     Ok(ended.into_inner())
@@ -52,7 +50,6 @@ pub async fn add(server: &TestServer, person: &str, set: &str) -> Result<String,
             user_id: format!("{person}-k"),
         }],
         permission_set_id: set.to_owned(),
-        ..wire::AddStaffRequest::default()
     };
     let added = server.partners().add_staff(request).await?.into_inner();
     Ok(added.staff[0].user_id.clone())
@@ -247,7 +244,6 @@ async fn rights_are_handed_on_before_the_partner_admin_is_demoted_or_not_at_all(
             actor_user_id: "petra".to_owned(),
             partner_user_id: "anna".to_owned(),
             permission_set_id: "editors".to_owned(),
-            ..wire::ChangePermissionSetRequest::default()
         };
         let mut partners = pair.at(1).partners();
         let (demoted, changed) = meet(

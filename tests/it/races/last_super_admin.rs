@@ -41,7 +41,7 @@ async fn attempt(pair: &Pair, number: usize) -> Result<(), Status> {
                 account_id: "acme".to_owned(),
                 actor_user_id: "anna-k".to_owned(),
                 user_id: "anna-k".to_owned(),
-                ..wire::MigrateToPartnerAdminRequest::default()
+                keep_billing: false,
             };
             let mut partners = server.partners();
             return partners.migrate_to_partner_admin(request).await.map(drop);
