@@ -26,7 +26,7 @@ use crate::graph_cache::{Consistency, ReadError, ReadGraph};
 use crate::randomness::{Randomness, RandomnessError};
 use crate::revision::RevisionToken;
 use crate::store::audit::Author;
-use crate::store::outbox::{Delivery, DeliveryKey, DeliveryState, Outbox};
+use crate::store::outbox::{Delivery, DeliveryKey, DeliveryState, Outbox, Subject};
 use crate::store::{Head, RequestFilter, Store, StoreError};
 
 mod id;
@@ -56,10 +56,10 @@ pub enum AccessRequestError {
     #[error("the account has no access request `{0}`")]
     UnknownRequest(Id),
     #[error(
-        "the account has no settled notification of event {ordinal} of the request `{request}` to `{destination}`: list them, and replay one that is dead or delivered"
+        "the account has no settled notification of event {ordinal} of {subject} to `{destination}`: list them, and replay one that is dead or delivered"
     )]
     UnknownNotification {
-        request: Id,
+        subject: Subject,
         ordinal: u32,
         destination: String,
     },
@@ -375,7 +375,7 @@ impl AccessRequests {
         let now = self.clock.now();
         if !self.outbox.replay_delivery(key, now, author).await? {
             return Err(AccessRequestError::UnknownNotification {
-                request: key.request.clone(),
+                subject: key.subject.clone(),
                 ordinal: key.ordinal,
                 destination: key.destination.clone(),
             });

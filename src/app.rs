@@ -144,7 +144,7 @@ impl App {
         let partitions = partitions_of(&directory, &store, kept, &clock);
         let jobs = opened.segment_jobs;
         let (segments, reconciler) = segments_of(&directory, &store, jobs, &clock, &metrics)?;
-        let partners = partners_of(&directory, opened.partners, &clock);
+        let partners = partners_of(&directory, opened.partners, &clock, requests.written());
         let decision_log = decision_log_of(config, &clock, &metrics)?;
         let background = Background::start()?;
         let feed = feed_of(config, &store, &graphs, &clock, &metrics);

@@ -15,6 +15,7 @@ pub mod explain;
 pub mod graph;
 pub mod model;
 pub mod on_behalf;
+pub mod partner_event;
 pub mod partnership;
 pub mod preview;
 pub mod segment;

@@ -1,14 +1,15 @@
-//! Tells admins and requesters of access requests (S1.4, S1.5): webhooks and mail.
+//! Tells admins and requesters of access requests (S1.4, S1.5), and agencies and clients of what
+//! happens between them (S4.6): webhooks and mail.
 //!
 //! Every event is in the outbox from the commit of its change on. This worker, one in each server,
 //! makes it deliveries and sends them, at least once: a delivery is claimed by a lease, so that of
 //! several servers one sends it, and another takes over where that one died.
 //!
 //! A lane is a destination with its own share of the sending: a receiver that is slow or dead fills
-//! its own lane and no other. Within a lane the events of one request go in order, since the store
+//! its own lane and no other. Within a lane the events of one subject go in order, since the store
 //! gives out none before the one that precedes it is settled.
 //!
-//! Who may decide is judged when it is sent, on a graph at least as fresh as the event, so nobody is
+//! Who is told is judged when it is sent, on a graph at least as fresh as the event, so nobody is
 //! told, or given a link, by a right that they have lost.
 
 use std::collections::HashMap;
@@ -33,7 +34,9 @@ mod fan_out;
 mod guard;
 mod letter;
 mod mail;
+mod matter;
 mod message;
+mod partner;
 mod schedule;
 mod webhook;
 

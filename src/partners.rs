@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::authz::model::{Id, IdError};
 use crate::authz::partnership::PartnerRefusal;
 use crate::clock::Clock;
@@ -22,6 +24,7 @@ mod ending;
 mod link_text;
 mod links;
 mod listing;
+mod news;
 mod removing;
 mod staffing;
 
@@ -78,20 +81,24 @@ pub struct Partners {
     store: Arc<dyn PartnerStore>,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
+    written: Arc<Notify>,
 }
 
 impl Partners {
+    /// `written` is notified after each write that has something to tell.
     pub fn new(
         directory: Directory,
         store: Arc<dyn PartnerStore>,
         clock: Arc<dyn Clock>,
         randomness: Arc<dyn Randomness>,
+        written: Arc<Notify>,
     ) -> Self {
         Self {
             directory,
             store,
             clock,
             randomness,
+            written,
         }
     }
 

@@ -53,6 +53,7 @@ mod difference;
 pub mod forms;
 mod kinds;
 pub mod outbox;
+mod outbox_rows;
 pub mod partners;
 pub mod postgres;
 mod request_rows;

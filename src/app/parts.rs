@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::AppError;
@@ -129,9 +130,15 @@ pub(super) fn partners_of(
     directory: &Directory,
     store: Arc<dyn PartnerStore>,
     clock: &Arc<dyn Clock>,
+    written: Arc<Notify>,
 ) -> Partners {
-    let randomness = Arc::new(SystemRandomness);
-    Partners::new(directory.clone(), store, Arc::clone(clock), randomness)
+    Partners::new(
+        directory.clone(),
+        store,
+        Arc::clone(clock),
+        Arc::new(SystemRandomness),
+        written,
+    )
 }
 
 pub(super) fn console_of(
@@ -150,7 +157,7 @@ pub(super) fn console_of(
     )
 }
 
-/// What tells people of their access requests.
+/// What tells people of access requests and of partnerships.
 pub(super) fn notifications_of(
     config: &Config,
     (store, outbox, graphs): (&Arc<dyn Store>, Arc<dyn Outbox>, GraphCache),

@@ -360,6 +360,11 @@ pub fn stands(client: &AccountGraph, agency: &Id, user: &Id) -> bool {
     })
 }
 
+/// Whether somebody of an agency can do anything in the client.
+pub fn stands_for(client: &AccountGraph, agency: &Id, partner_user: &Id) -> bool {
+    known_in(client, agency, partner_user).is_some_and(|user| is_active(client, &user.id))
+}
+
 /// What ends a partnership: all users of the agency are PARTNERSHIP_INACTIVE from there on. Nothing
 /// where it has ended already.
 ///

@@ -15,6 +15,7 @@ use super::{Directory, DirectoryError, WRITE_TRIES_MAX};
 use crate::authz::change::{self, Change, ChangeProblem};
 use crate::authz::graph::AccountGraph;
 use crate::authz::model::{EntityChange, Id};
+use crate::authz::partner_event::PartnerNews;
 use crate::graph_cache::{ReadError, ReadGraph};
 use crate::store::audit::Author;
 use crate::store::partners::{LinkStep, PartnerStore};
@@ -39,6 +40,8 @@ pub(crate) struct PlannedAcross<T> {
     /// Empty: nothing is stored.
     pub(crate) writes: Vec<AccountWrite>,
     pub(crate) link: Option<LinkStep>,
+    /// Of accounts that are written.
+    pub(crate) news: Vec<PartnerNews>,
     pub(crate) told: T,
 }
 
@@ -126,7 +129,8 @@ impl Directory {
                 author: &write.author,
             })
             .collect();
-        let applied = match store.apply_across(&writes, planned.link.as_ref()).await {
+        let (link, news) = (planned.link.as_ref(), planned.news.as_slice());
+        let applied = match store.apply_across(&writes, link, news).await {
             Ok(applied) => applied,
             Err(StoreError::Conflict) => return Ok(None),
             Err(error) => return Err(DirectoryError::Store(error).into()),

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::Measured;
 use crate::authz::model::Id;
+use crate::authz::partner_event::PartnerNews;
 use crate::store::partners::{
     AccessLink, Counted, LinkApproval, LinkStep, ListedLink, PartnerStore, PartnerUser,
     PartnerUserFilter,
@@ -67,8 +68,9 @@ impl<D: PartnerStore> PartnerStore for Measured<D> {
         &self,
         writes: &[Write<'_>],
         link: Option<&LinkStep>,
+        news: &[PartnerNews],
     ) -> Result<Vec<Head>, StoreError> {
-        let applied = self.database.apply_across(writes, link);
+        let applied = self.database.apply_across(writes, link, news);
         self.timed("apply_across", applied).await
     }
 }

@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 
 use super::Measured;
-use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{Id, ResourceKey, Timestamp};
 use crate::callers::TokenId;
 use crate::store::audit::Author;
 use crate::store::batches::{Batch, BatchEntry, BatchStore};
 use crate::store::forms::{Form, FormStore};
 use crate::store::outbox::{
-    ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Lane, Outbox,
+    ClaimedDelivery, Delivery, DeliveryKey, DeliveryOutcome, DeliveryState, Event, Lane, Outbox,
+    Subject,
 };
 use crate::store::segment_jobs::{FollowedAccount, JobFilter, SegmentJob, SegmentJobs};
 use crate::store::tokens::{StoredToken, StoredTokens, TokenStore, TokensVersion};
@@ -18,7 +18,7 @@ use crate::store::{Head, StoreError};
 
 #[async_trait]
 impl<D: Outbox> Outbox for Measured<D> {
-    async fn unsent_events(&self, limit: u32) -> Result<Vec<(Id, RequestEvent)>, StoreError> {
+    async fn unsent_events(&self, limit: u32) -> Result<Vec<(Id, Event)>, StoreError> {
         self.timed("unsent_events", self.database.unsent_events(limit))
             .await
     }
@@ -26,7 +26,7 @@ impl<D: Outbox> Outbox for Measured<D> {
     async fn fan_out(
         &self,
         account: &Id,
-        request: &Id,
+        subject: &Subject,
         ordinal: u32,
         destinations: &[String],
         now: Timestamp,
@@ -34,7 +34,7 @@ impl<D: Outbox> Outbox for Measured<D> {
         self.timed(
             "fan_out",
             self.database
-                .fan_out(account, request, ordinal, destinations, now),
+                .fan_out(account, subject, ordinal, destinations, now),
         )
         .await
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
-/// The ways in which people are told of access requests.
+/// The ways in which people are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotificationChannel {
     Webhook,
@@ -31,7 +31,7 @@ impl NotificationMetrics {
     pub(super) fn register() -> Self {
         describe_counter!(
             "ambit_notifications_sent_total",
-            "Webhooks and mails about access requests that were taken"
+            "Webhooks and mails that were taken"
         );
         describe_counter!(
             "ambit_notification_failures_total",
@@ -39,7 +39,7 @@ impl NotificationMetrics {
         );
         describe_counter!(
             "ambit_notifications_dead_total",
-            "Webhooks and mails about access requests that were given up"
+            "Webhooks and mails that were given up"
         );
         describe_gauge!(
             "ambit_notification_oldest_undelivered_seconds",

@@ -7,13 +7,14 @@ use super::message::{Approvers, Told};
 use crate::authz::access_request::{Approval, RequestState, Resolution};
 use crate::authz::decision::ReasonCode;
 use crate::authz::model::Id;
+use crate::authz::partner_event::{PartnerEvent, PartnerSide};
 use crate::links::{Links, segment_of};
 
 const SPEC_VERSION: &str = "1.0";
 const DATA_CONTENT_TYPE: &str = "application/json";
 
 #[derive(Serialize)]
-struct CloudEvent<'a> {
+struct CloudEvent<'a, D> {
     specversion: &'static str,
     id: &'a str,
     #[serde(rename = "type")]
@@ -22,11 +23,11 @@ struct CloudEvent<'a> {
     subject: &'a Id,
     time: String,
     datacontenttype: &'static str,
-    data: Data<'a>,
+    data: D,
 }
 
 #[derive(Serialize)]
-struct Data<'a> {
+struct RequestData<'a> {
     account_id: &'a Id,
     request_id: &'a Id,
     /// As it is now, which may be later than the event.
@@ -107,7 +108,7 @@ struct Approver<'a> {
 }
 
 /// The body, with the id that the message has as a whole.
-pub fn body(
+pub fn of_request(
     told: &Told,
     approvers: &Approvers,
     id: &str,
@@ -119,15 +120,11 @@ pub fn body(
         specversion: SPEC_VERSION,
         id,
         kind: format!("com.ambit.access_request.{}.v1", event.kind),
-        source: format!(
-            "{}/accounts/{}",
-            links.console_url(),
-            segment_of(&told.account)
-        ),
+        source: source(links, &told.account),
         subject: &request.id,
         time: event.at.to_string(),
         datacontenttype: DATA_CONTENT_TYPE,
-        data: Data {
+        data: RequestData {
             account_id: &told.account,
             request_id: &request.id,
             state: request.state.as_str(),
@@ -173,6 +170,85 @@ pub fn body(
             approvers_omitted: approvers.omitted,
         },
     })
+}
+
+fn source(links: &Links, account: &Id) -> String {
+    format!("{}/accounts/{}", links.console_url(), segment_of(account))
+}
+
+/// The body of an event between an agency and a client: who it is about is named as the two accounts
+/// know them, who did it as the account that is told does.
+pub fn of_partner(
+    event: &PartnerEvent,
+    id: &str,
+    links: &Links,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let news = &event.news;
+    let (agency, client) = match news.side {
+        PartnerSide::Agency => (&news.account, &news.counterpart),
+        PartnerSide::Client => (&news.counterpart, &news.account),
+    };
+    let person = news.person.as_ref();
+    serde_json::to_vec(&CloudEvent {
+        specversion: SPEC_VERSION,
+        id,
+        kind: format!("com.ambit.partner.{}.v1", news.kind),
+        source: source(links, &news.account),
+        subject: &news.counterpart,
+        time: news.at.to_string(),
+        datacontenttype: DATA_CONTENT_TYPE,
+        data: PartnerData {
+            account_id: &news.account,
+            side: news.side.as_str(),
+            agency_id: agency,
+            client_id: client,
+            person: person.map(|person| Person {
+                partner_user_id: &person.partner_user,
+                client_user_id: &person.client_user,
+                role: person.role.as_str(),
+            }),
+            permission_set_id: news.permission_set.as_ref(),
+            link_id: news.link.as_ref(),
+            event: PartnerEventData {
+                kind: news.kind.as_str(),
+                ordinal: event.ordinal,
+                actor: news.actor.as_ref(),
+            },
+        },
+    })
+}
+
+#[derive(Serialize)]
+struct PartnerData<'a> {
+    account_id: &'a Id,
+    side: &'static str,
+    agency_id: &'a Id,
+    client_id: &'a Id,
+    /// Absent: it is about all of the agency's people in the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<Person<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permission_set_id: Option<&'a Id>,
+    /// Of the link, which opens nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_id: Option<&'a Id>,
+    event: PartnerEventData<'a>,
+}
+
+#[derive(Serialize)]
+struct Person<'a> {
+    partner_user_id: &'a Id,
+    client_user_id: &'a Id,
+    role: &'static str,
+}
+
+#[derive(Serialize)]
+struct PartnerEventData<'a> {
+    kind: &'static str,
+    ordinal: u32,
+    /// Absent: nobody of this account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a Id>,
 }
 
 fn given(approval: &Approval) -> Given<'_> {

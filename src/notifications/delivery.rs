@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{LinkMaker, Told, message_id};
+use super::matter::{Matter, Unsent, Writing};
+use super::message::message_id;
 use super::webhook::Message;
-use super::{Attempt, Ended, Inner, PAUSE_MAX, PassError, bounded, cloud_event, letter, schedule};
-use crate::authz::access_request::{AccessRequest, RequestEventKind, RequestState, may_resolve};
+use super::{Attempt, Ended, Inner, PAUSE_MAX, PassError, bounded, schedule};
 use crate::authz::model::Id;
 use crate::graph_cache::{Consistency, ReadError, ReadGraph};
 use crate::links::Links;
 use crate::metrics::NotificationChannel;
-use crate::store::outbox::{ClaimedDelivery, DeliveryOutcome};
+use crate::store::outbox::{ClaimedDelivery, DeliveryOutcome, Event};
 
 const WEBHOOK: &str = "webhook:";
 const MAIL: &str = "email:";
@@ -22,14 +22,6 @@ pub(super) fn webhook_destination(name: &str) -> String {
 
 pub(super) fn mail_destination(user: &Id) -> String {
     format!("{MAIL}{user}")
-}
-
-/// Why there is nothing to send.
-enum Unsent {
-    /// For now.
-    Failed(String),
-    /// For good.
-    GivenUp(String),
 }
 
 impl From<Unsent> for Attempt {
@@ -69,7 +61,8 @@ impl Inner {
 
     async fn attempt(&self, claimed: &ClaimedDelivery) -> Result<Attempt, Unsent> {
         let key = &claimed.delivery.key;
-        let request = bounded(self.around.store.access_request(&key.account, &key.request))
+        let matter = self
+            .matter(&key.account, &claimed.event)
             .await?
             .ok_or_else(|| Unsent::GivenUp("the request is gone".to_owned()))?;
         let consistency = Consistency::FullyConsistent;
@@ -82,19 +75,35 @@ impl Inner {
         };
         let destination = key.destination.as_str();
         if let Some(name) = destination.strip_prefix(WEBHOOK) {
-            self.to_webhook(name, claimed, request, read).await
+            self.to_webhook(name, claimed, matter, read).await
         } else if let Some(user) = destination.strip_prefix(MAIL) {
-            self.to_mailbox(user, claimed, request, read).await
+            self.to_mailbox(user, claimed, matter, read).await
         } else {
             Err(Unsent::GivenUp("there is no such destination".to_owned()))
         }
+    }
+
+    /// What an event is about, as it is known now; `None`: that is gone.
+    pub(super) async fn matter(
+        &self,
+        account: &Id,
+        event: &Event,
+    ) -> Result<Option<Matter>, PassError> {
+        Ok(match event {
+            Event::Request(event) => {
+                let request = self.around.store.access_request(account, &event.request);
+                let request = bounded(request).await?;
+                request.map(|request| Matter::Request(Box::new(request), event.clone()))
+            }
+            Event::Partner(event) => Some(Matter::Partner(event.clone())),
+        })
     }
 
     async fn to_webhook(
         &self,
         name: &str,
         claimed: &ClaimedDelivery,
-        request: AccessRequest,
+        matter: Matter,
         read: Arc<ReadGraph>,
     ) -> Result<Attempt, Unsent> {
         let mut webhooks = self.settings.webhooks.iter();
@@ -106,22 +115,11 @@ impl Inner {
             let problem = "the webhook is not configured for this account (any more)";
             return Err(Unsent::GivenUp(problem.to_owned()));
         }
-        let (account, event) = (key.account.clone(), claimed.event.clone());
-        let links = self.links();
-        let randomness = Arc::clone(&self.around.randomness);
-        let now = self.around.clock.now();
-        let id = message_id(key);
+        let writing = self.writing();
+        let now = writing.now;
+        let id = message_id(key, &claimed.event);
         let message = blocking(move || {
-            let told = Told::gather(&read.graph, account, request, event, now);
-            let maker = LinkMaker {
-                links: &links,
-                randomness: randomness.as_ref(),
-            };
-            let approvers = maker
-                .approvers(&read.graph, &told, now)
-                .map_err(|error| Unsent::Failed(error.to_string()))?;
-            let body = cloud_event::body(&told, &approvers, &id, &links)
-                .map_err(|error| Unsent::GivenUp(format!("it can't be written: {error}")))?;
+            let body = matter.body(&read.graph, &id, &writing)?;
             Ok(Message { id, body })
         })
         .await?;
@@ -132,7 +130,7 @@ impl Inner {
         &self,
         user: &str,
         claimed: &ClaimedDelivery,
-        request: AccessRequest,
+        matter: Matter,
         read: Arc<ReadGraph>,
     ) -> Result<Attempt, Unsent> {
         let Some(mail) = &self.mail else {
@@ -142,43 +140,12 @@ impl Inner {
         let address = read.graph.user(user).and_then(|user| user.email.clone());
         let address = address.ok_or_else(gone)?;
         let user = Id::parse(user).map_err(|_no_id| gone())?;
-        let key = &claimed.delivery.key;
-        let (account, event) = (key.account.clone(), claimed.event.clone());
-        let links = self.links();
-        let randomness = Arc::clone(&self.around.randomness);
+        let writing = self.writing();
+        let now = writing.now;
         let words = mail.words.clone();
-        let now = self.around.clock.now();
-        let written = blocking(move || {
-            let told = Told::gather(&read.graph, account, request, event, now);
-            if told.event.kind != RequestEventKind::Filed {
-                let is_theirs = told.request.user == user;
-                let letter = letter::to_requester(&words, &told).filter(|_| is_theirs);
-                return letter
-                    .ok_or_else(|| Unsent::GivenUp("it is no news for this user".to_owned()));
-            }
-            if told.request.state != RequestState::Pending {
-                let state = told.request.state;
-                return Err(Unsent::GivenUp(format!("the request is {state} meanwhile")));
-            }
-            may_resolve(&read.graph, &told.request, &user, now).map_err(|_refusal| {
-                Unsent::GivenUp("the user may not decide this request (any more)".to_owned())
-            })?;
-            let maker = LinkMaker {
-                links: &links,
-                randomness: randomness.as_ref(),
-            };
-            let approver = maker
-                .approver(&read.graph, &told, user, now)
-                .map_err(|error| Unsent::Failed(error.to_string()))?;
-            Ok(letter::to_approver(
-                &words,
-                &told,
-                &approver,
-                links.expiry(now),
-            ))
-        })
-        .await?;
-        Ok(mail.send(&address, &written, &message_id(key), now).await)
+        let written = blocking(move || matter.letter(&read.graph, user, &words, &writing)).await?;
+        let id = message_id(&claimed.delivery.key, &claimed.event);
+        Ok(mail.send(&address, &written, &id, now).await)
     }
 
     async fn settle(&self, claimed: &ClaimedDelivery, attempt: Attempt) {
@@ -240,11 +207,15 @@ impl Inner {
         schedule::wait_after(attempts, random, retry_after)
     }
 
-    /// Under the key that the database has now.
-    fn links(&self) -> Links {
+    /// Links are made under the key that the database has now.
+    fn writing(&self) -> Writing {
         let identity = self.around.store.identity();
         let ttl = self.settings.link_ttl;
-        Links::new(identity.token_key, &self.around.console_url, ttl)
+        Writing {
+            links: Links::new(identity.token_key, &self.around.console_url, ttl),
+            randomness: Arc::clone(&self.around.randomness),
+            now: self.around.clock.now(),
+        }
     }
 }
 

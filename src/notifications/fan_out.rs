@@ -1,12 +1,11 @@
 //! From an event to those who are told of it.
 
 use super::delivery::{mail_destination, webhook_destination};
+use super::matter::Matter;
 use super::{Inner, PassError, bounded};
-use crate::authz::access_request::{
-    AccessRequest, RequestEvent, RequestEventKind, RequestState, approvers,
-};
 use crate::authz::model::Id;
 use crate::graph_cache::{Consistency, ReadError};
+use crate::store::outbox::Event;
 
 /// Events of one look. Those of an account that can't be read stay, and others get their turn.
 const EVENTS_MAX: u32 = 500;
@@ -36,18 +35,14 @@ impl Inner {
                 }
             };
             let now = self.around.clock.now();
-            let made = self.around.outbox.fan_out(
-                &account,
-                &event.request,
-                event.ordinal,
-                &destinations,
-                now,
-            );
+            let (subject, ordinal) = (event.subject(), event.ordinal());
+            let outbox = &self.around.outbox;
+            let made = outbox.fan_out(&account, &subject, ordinal, &destinations, now);
             if bounded(made).await? {
                 tracing::debug!(
                     account = %account,
-                    request = %event.request,
-                    kind = %event.kind,
+                    subject = %subject,
+                    kind = event.kind(),
                     destinations = destinations.len(),
                     "an event is told"
                 );
@@ -56,11 +51,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn destinations(
-        &self,
-        account: &Id,
-        event: &RequestEvent,
-    ) -> Result<Vec<String>, EventError> {
+    async fn destinations(&self, account: &Id, event: &Event) -> Result<Vec<String>, EventError> {
         let mut destinations: Vec<String> = self
             .settings
             .webhooks
@@ -71,11 +62,13 @@ impl Inner {
         if self.mail.is_none() {
             return Ok(destinations);
         }
-        let store = &self.around.store;
-        let Some(request) = bounded(store.access_request(account, &event.request)).await? else {
+        let Some(matter) = self.matter(account, event).await? else {
             return Ok(destinations);
         };
-        match self.recipients(account, &request, event).await {
+        if !matter.may_be_mailed() {
+            return Ok(destinations);
+        }
+        match self.recipients(account, matter).await {
             Ok(users) => {
                 destinations.extend(users.iter().map(mail_destination));
                 Ok(destinations)
@@ -86,42 +79,19 @@ impl Inner {
         }
     }
 
-    /// Users with an address, for whom the event is news.
-    async fn recipients(
-        &self,
-        account: &Id,
-        request: &AccessRequest,
-        event: &RequestEvent,
-    ) -> Result<Vec<Id>, ReadError> {
-        let is_filing = event.kind == RequestEventKind::Filed;
-        if is_filing && request.state != RequestState::Pending {
-            return Ok(Vec::new());
-        }
-        if !is_filing && event.actor.as_ref() == Some(&request.user) {
-            return Ok(Vec::new());
-        }
+    async fn recipients(&self, account: &Id, matter: Matter) -> Result<Vec<Id>, ReadError> {
         let consistency = Consistency::FullyConsistent;
         let read = self.around.graphs.read(account, &consistency).await?;
-        let (request, now) = (request.clone(), self.around.clock.now());
+        let now = self.around.clock.now();
         // Judging many users takes a while, and the feed has its turn on this thread too.
-        let recipients = tokio::task::spawn_blocking(move || {
-            let users = if is_filing {
-                approvers(&read.graph, &request, now)
-            } else {
-                vec![request.user]
-            };
-            let has_address = |user: &Id| {
-                let user = read.graph.user(user.as_str());
-                user.is_some_and(|user| user.email.is_some())
-            };
-            users.into_iter().filter(has_address).collect::<Vec<Id>>()
-        });
-        let mut recipients = recipients.await.map_err(|panic| {
-            tracing::error!(problem = %panic, "the judging of approvers ended in a panic");
+        let recipients =
+            tokio::task::spawn_blocking(move || matter.recipients(&read.graph, now)).await;
+        let mut recipients = recipients.map_err(|panic| {
+            tracing::error!(problem = %panic, "the judging of recipients ended in a panic");
             ReadError::Internal
         })?;
         if recipients.len() > MAILS_MAX {
-            tracing::warn!(account = %account, approvers = recipients.len(), most = MAILS_MAX, "not every approver gets mail");
+            tracing::warn!(account = %account, recipients = recipients.len(), most = MAILS_MAX, "not everybody who is concerned gets mail");
             recipients.truncate(MAILS_MAX);
         }
         Ok(recipients)

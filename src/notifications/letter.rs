@@ -1,4 +1,5 @@
-//! The text of mail: to an approver who may decide, and to the requester whose request was decided.
+//! The text of mail: to an approver who may decide, to the requester whose request was decided, and to
+//! those whom something between an agency and a client concerns.
 //!
 //! What people wrote (a reason, a note) is quoted line by line, so that nobody can pass their own
 //! words off as ours, or their own link as the one to decide by.
@@ -11,6 +12,11 @@ use super::message::{Approver, Told};
 use crate::authz::access_request::RequestEventKind;
 use crate::authz::model::Timestamp;
 use crate::config::Language;
+
+mod partner;
+
+use partner::PartnerWords;
+pub use partner::of_partner;
 
 const WORDS: &str = include_str!("words.toml");
 
@@ -49,6 +55,7 @@ pub struct Words {
     minutes: [String; 2],
     hours: [String; 2],
     days: [String; 2],
+    partner: PartnerWords,
 }
 
 #[derive(Debug, Clone, Deserialize)]

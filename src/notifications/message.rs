@@ -12,7 +12,7 @@ use crate::authz::graph::AccountGraph;
 use crate::authz::model::{Id, MembershipOf, Timestamp, User};
 use crate::links::Links;
 use crate::randomness::{Randomness, RandomnessError};
-use crate::store::outbox::DeliveryKey;
+use crate::store::outbox::{DeliveryKey, Event};
 
 /// Approvers that one message names; how many more there are is said.
 pub const APPROVERS_MAX: usize = 100;
@@ -30,14 +30,13 @@ impl Told {
     /// Judged on a graph at least as fresh as the event.
     pub fn gather(
         graph: &AccountGraph,
-        account: Id,
         request: AccessRequest,
         event: RequestEvent,
         now: Timestamp,
     ) -> Self {
         Self {
             teams: teams_of(graph.user(request.user.as_str()), now),
-            account,
+            account: graph.account().id.clone(),
             request,
             event,
         }
@@ -130,16 +129,23 @@ pub fn teams_of(user: Option<&User>, now: Timestamp) -> Vec<Id> {
 /// The id of what one destination is told of one event: the same at each attempt and after each
 /// replay, so that who receives it twice knows it again. Without a full stop, which separates what
 /// is signed.
-pub fn message_id(key: &DeliveryKey) -> String {
+pub fn message_id(key: &DeliveryKey, event: &Event) -> String {
     let mut digest = Sha256::new();
     digest.update(b"ambit notification 1\0");
     let ordinal = key.ordinal.to_string();
-    for part in [
+    let mut parts = vec![
         key.account.as_str(),
-        key.request.as_str(),
+        key.subject.id().as_str(),
         &ordinal,
         &key.destination,
-    ] {
+    ];
+    // The account of a partnership may be made anew, and counts from 0 again.
+    let moment;
+    if let Event::Partner(event) = event {
+        moment = event.news.at.unix_micros().to_string();
+        parts.extend(["partner", &moment]);
+    }
+    for part in parts {
         let bytes = u64::try_from(part.len()).unwrap_or(u64::MAX);
         digest.update(bytes.to_be_bytes());
         digest.update(part);
@@ -152,31 +158,83 @@ pub fn message_id(key: &DeliveryKey) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authz::access_request::{RequestEventKind, RequestState};
+    use crate::authz::decision::ReasonCode;
+    use crate::authz::partner_event::{PartnerEvent, PartnerEventKind, PartnerNews, PartnerSide};
+    use crate::store::outbox::Subject;
 
-    fn key(account: &str, request: &str, ordinal: u32, destination: &str) -> DeliveryKey {
-        DeliveryKey {
-            account: Id::parse(account).unwrap(),
-            request: Id::parse(request).unwrap(),
+    fn id(text: &str) -> Id {
+        Id::parse(text).unwrap()
+    }
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_unix_micros(micros).unwrap()
+    }
+
+    fn of_request(account: &str, request: &str, ordinal: u32, destination: &str) -> String {
+        let key = DeliveryKey {
+            account: id(account),
+            subject: Subject::Request(id(request)),
             ordinal,
             destination: destination.to_owned(),
-        }
+        };
+        let event = Event::Request(RequestEvent {
+            request: id(request),
+            ordinal,
+            kind: RequestEventKind::Filed,
+            at: at(0),
+            actor: None,
+            from: None,
+            to: RequestState::Pending,
+            note: None,
+            approval: None,
+            before: ReasonCode::NoPermission,
+            after: None,
+        });
+        message_id(&key, &event)
+    }
+
+    fn of_partner(counterpart: &str, micros: i64) -> String {
+        let key = DeliveryKey {
+            account: id("acme"),
+            subject: Subject::Partner(id(counterpart)),
+            ordinal: 0,
+            destination: "webhook:chat".to_owned(),
+        };
+        let news = PartnerNews {
+            account: id("acme"),
+            counterpart: id(counterpart),
+            side: PartnerSide::Client,
+            kind: PartnerEventKind::PartnershipEnded,
+            at: at(micros),
+            actor: None,
+            person: None,
+            permission_set: None,
+            link: None,
+        };
+        message_id(&key, &Event::Partner(PartnerEvent { ordinal: 0, news }))
     }
 
     #[test]
     fn an_id_is_one_deliverys_own_and_always_the_same() {
-        let first = key("acme", "r1", 0, "webhook:chat");
-        let id = message_id(&first);
-        assert_eq!(id, message_id(&first.clone()));
-        assert_eq!(id.len(), "msg_".len() + 22);
-        assert!(!id.contains('.'));
+        let first = of_request("acme", "r1", 0, "webhook:chat");
+        assert_eq!(first, of_request("acme", "r1", 0, "webhook:chat"));
+        // As servers of before made it, for what they began to send.
+        assert_eq!(first, "msg_n1oa6zeBIJN2OUh3nS0kmg");
+        assert_eq!(first.len(), "msg_".len() + 22);
+        assert!(!first.contains('.'));
         for other in [
-            key("acm", "er1", 0, "webhook:chat"),
-            key("acme", "r2", 0, "webhook:chat"),
-            key("acme", "r1", 1, "webhook:chat"),
-            key("acme", "r1", 0, "webhook:audit"),
-            key("acme", "r1", 0, "email:chat"),
+            of_request("acm", "er1", 0, "webhook:chat"),
+            of_request("acme", "r2", 0, "webhook:chat"),
+            of_request("acme", "r1", 1, "webhook:chat"),
+            of_request("acme", "r1", 0, "webhook:audit"),
+            of_request("acme", "r1", 0, "email:chat"),
+            of_partner("r1", 0),
         ] {
-            assert_ne!(id, message_id(&other), "{other}");
+            assert_ne!(first, other);
         }
+        // An account that is made anew counts its events from 0 again.
+        assert_eq!(of_partner("kite", 1), of_partner("kite", 1));
+        assert_ne!(of_partner("kite", 1), of_partner("kite", 2));
     }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::links::of;
+use super::news::Happening;
 use super::{PartnerError, Partners, accounts};
 use crate::authz::model::Id;
+use crate::authz::partner_event::PartnerEventKind;
 use crate::authz::partnership::{end, require_admin, require_approver, require_management};
 use crate::directory::{AccountWrite, PlannedAcross, PlanningAcross, Present, entity_changes};
 use crate::revision::RevisionToken;
@@ -48,6 +50,7 @@ impl Partners {
         let both = accounts([&request.client, &request.agency]);
         let store = self.store.as_ref();
         let written = self.directory.write_across(store, &both, &planning).await?;
+        self.written.notify_one();
         Ok(Ended {
             users: written.told,
             token: self.token(&request.client, written.heads.get(&request.client))?,
@@ -95,14 +98,28 @@ impl PlanningAcross for PlanEnd<'_> {
         let graphs = partners.directory.graphs();
         let (users, changes) = graphs.compute(&request.client, work).await??;
         let mut writes = Vec::new();
+        let mut news = Vec::new();
         if users > 0 {
+            let kind = PartnerEventKind::PartnershipEnded;
+            let happening = Happening {
+                client_actor: Some(&actor),
+                agency_actor: match &request.by {
+                    Side::Client(_) => None,
+                    Side::Agency(user) => Some(user),
+                },
+                ..Happening::new(&request.agency, &request.client, kind, now)
+            };
+            let [in_agency, in_client] = happening.news();
+            news.push(in_client);
             writes.push(AccountWrite {
                 account: request.client.clone(),
                 changes,
                 author: request.author.clone().for_actor(Some(actor)),
             });
-            // An agency that is gone, or is no partner any more, doesn't keep a client from ending it.
-            if matches!(request.by, Side::Agency(_)) && request.agency != request.client {
+            // An agency that is gone doesn't keep a client from ending it.
+            let is_there = present.contains_key(&request.agency);
+            if is_there && request.agency != request.client {
+                news.push(in_agency);
                 writes.push(AccountWrite {
                     account: request.agency.clone(),
                     changes: Vec::new(),
@@ -113,6 +130,7 @@ impl PlanningAcross for PlanEnd<'_> {
         Ok(PlannedAcross {
             writes,
             link: None,
+            news,
             told: users,
         })
     }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::news::Happening;
 use super::{LinkText, PartnerError, Partners, accounts};
 use crate::authz::graph::AccountGraph;
-use crate::authz::model::{Id, Timestamp, User};
+use crate::authz::model::{Id, PartnerRole, Timestamp, User};
+use crate::authz::partner_event::{PartnerEventKind, PartnerPerson};
 use crate::authz::partnership::{
     self, LetIn, PartnerRefusal, let_in, require_approver, require_management, require_partner,
 };
@@ -132,6 +134,7 @@ impl Partners {
         let both = accounts([&request.client, request.link.agency()]);
         let store = self.store.as_ref();
         let written = self.directory.write_across(store, &both, &planning).await?;
+        self.written.notify_one();
         let (user, already) = written.told;
         let token = self.token(&request.client, written.heads.get(&request.client))?;
         Ok(ApprovedLink {
@@ -181,6 +184,7 @@ impl PlanningAcross for PlanLink<'_> {
         Ok(PlannedAcross {
             writes: if is_done { Vec::new() } else { vec![write] },
             link: Some(step).filter(|_| !is_done),
+            news: Vec::new(),
             told: (),
         })
     }
@@ -221,6 +225,7 @@ impl PlanningAcross for PlanApproval<'_> {
             return Ok(PlannedAcross {
                 writes: Vec::new(),
                 link: None,
+                news: Vec::new(),
                 told: (before.user, true),
             });
         }
@@ -270,7 +275,19 @@ impl PlanApproval<'_> {
         let (user, changes) = graphs.compute(&request.client, work).await??;
         let agency = request.link.agency();
         let author = &request.author;
+        let kind = PartnerEventKind::LinkApproved;
+        let happening = Happening {
+            client_actor: Some(&request.approver),
+            person: Some(PartnerPerson {
+                partner_user: link.user.clone(),
+                client_user: user.clone(),
+                role: PartnerRole::Admin,
+            }),
+            link: Some(&link.id),
+            ..Happening::new(agency, &request.client, kind, now)
+        };
         Ok(PlannedAcross {
+            news: happening.news().into(),
             writes: vec![
                 AccountWrite {
                     account: request.client.clone(),

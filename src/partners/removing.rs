@@ -10,9 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use super::links::of;
+use super::news::{Happening, person};
 use super::{PartnerError, Partners};
 use crate::authz::delegation::removal::{Facts, Removal, facts, removed};
 use crate::authz::model::{EntityChange, Id, Timestamp};
+use crate::authz::partner_event::PartnerEventKind;
 use crate::authz::partnership::{PartnerRefusal, require_admin, require_management};
 use crate::directory::{AccountWrite, PlannedAcross, PlanningAcross, Present, entity_changes};
 use crate::graph_cache::ReadGraph;
@@ -104,6 +106,7 @@ impl Partners {
         };
         let store = self.store.as_ref();
         let written = self.directory.write_across(store, &all, &planning).await?;
+        self.written.notify_one();
         let mut told = Vec::new();
         for (client, user, skipped) in written.told {
             let token = self.token(&client, written.heads.get(&client))?;
@@ -243,6 +246,7 @@ impl PlanningAcross for PlanRemoval<'_> {
             return Err(PartnerError::PreviewStale);
         }
         let mut writes = Vec::new();
+        let mut news = Vec::new();
         let mut told = Vec::new();
         for (client, facts) in reviewed {
             let user = facts.user.clone();
@@ -254,7 +258,17 @@ impl PlanningAcross for PlanRemoval<'_> {
                 continue;
             }
             let read = Arc::clone(of(present, &client)?);
-            writes.push(self.write(&client, read, facts, now).await?);
+            let person = read.graph.user(user.as_str()).and_then(person);
+            let write = self.write(&client, read, facts, now).await?;
+            let kind = PartnerEventKind::StaffRemoved;
+            let happening = Happening {
+                agency_actor: Some(&removal.actor),
+                client_actor: write.author.actor(),
+                person,
+                ..Happening::new(&removal.agency, &client, kind, now)
+            };
+            news.extend(happening.news());
+            writes.push(write);
             told.push((client, user, None));
         }
         if !writes.is_empty() {
@@ -267,6 +281,7 @@ impl PlanningAcross for PlanRemoval<'_> {
         Ok(PlannedAcross {
             writes,
             link: None,
+            news,
             told,
         })
     }

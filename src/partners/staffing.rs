@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::links::of;
+use super::news::{Happening, person, placing};
 use super::{CLIENTS_MAX, PartnerError, Partners, accounts};
 use crate::authz::ceiling::Note;
 use crate::authz::delegation::{Acting, Placed, Staff, change_set, migrate, place, set_status};
@@ -16,6 +17,7 @@ use crate::authz::model::{
     Entity, EntityChange, EntityKey, Id, PartnerRole, Timestamp, UserKind, UserStatus,
 };
 use crate::authz::on_behalf::{CeilingReport, Noted};
+use crate::authz::partner_event::{PartnerEventKind, PartnerNews, PartnerPerson};
 use crate::authz::partnership::{
     PartnerRefusal, partner_users, require_admin, require_management, require_partner,
 };
@@ -84,6 +86,7 @@ impl Partners {
         let both = accounts([&asking.client, &asking.agency]);
         let store = self.store.as_ref();
         let written = self.directory.write_across(store, &both, &planning).await?;
+        self.written.notify_one();
         Ok(Staffed {
             placed: written.told,
             token: self.token(&asking.client, written.heads.get(&asking.client))?,
@@ -132,11 +135,17 @@ impl PlanningAcross for PlanStaff<'_> {
         let (work_asking, staffing) = (self.asking.clone(), self.staffing.clone());
         let work = move || placed(&client.graph, &work_asking, &staffing, &staff, now);
         let graphs = partners.directory.graphs();
-        let (actor, placed, changes) = graphs.compute(&asking.client, work).await??;
+        let planned = graphs.compute(&asking.client, work).await??;
         Ok(PlannedAcross {
-            writes: writes(asking, actor, changes, &ceiling_of(&placed)),
+            writes: writes(
+                asking,
+                planned.actor,
+                planned.changes,
+                &ceiling_of(&planned.placed),
+            ),
             link: None,
-            told: placed,
+            news: planned.news,
+            told: planned.placed,
         })
     }
 }
@@ -202,7 +211,13 @@ fn both(
     Ok((Arc::clone(agency), Arc::clone(client)))
 }
 
-type PlannedStaff = (Id, Vec<Placed>, Vec<EntityChange>);
+struct PlannedStaff {
+    /// The partner admin, in the client.
+    actor: Id,
+    placed: Vec<Placed>,
+    changes: Vec<EntityChange>,
+    news: Vec<PartnerNews>,
+}
 
 fn placed(
     client: &AccountGraph,
@@ -231,13 +246,36 @@ fn placed(
         }
     }
     let is_new = |one: &&Placed| client.user(one.user.id.as_str()) != Some(&one.user);
-    let changed = placed.iter().filter(is_new);
+    let changed: Vec<&Placed> = placed.iter().filter(is_new).collect();
     let changes: Vec<EntityChange> = changed
+        .iter()
         .map(|one| EntityChange::Put(Entity::User(one.user.clone())))
         .collect();
+    let set = match staffing {
+        Staffing::Add { set, .. }
+        | Staffing::LinkContractor { set, .. }
+        | Staffing::ChangeSet { set, .. } => set,
+    };
+    let news = changed.iter().flat_map(|one| {
+        let kind = placing(client, &asking.agency, one);
+        let happening = Happening {
+            agency_actor: Some(&asking.actor),
+            client_actor: Some(&admin.id),
+            person: person(&one.user),
+            permission_set: Some(set),
+            ..Happening::new(&asking.agency, &asking.client, kind, now)
+        };
+        happening.news()
+    });
+    let news = news.collect();
     // What would be stored can be loaded again.
     client.apply(&changes).map_err(DirectoryError::Unusable)?;
-    Ok((admin.id.clone(), placed, changes))
+    Ok(PlannedStaff {
+        actor: admin.id.clone(),
+        placed,
+        changes,
+        news,
+    })
 }
 
 /// What the ceiling made of all of them.
@@ -325,6 +363,7 @@ impl Partners {
         };
         let store = self.store.as_ref();
         let written = self.directory.write_across(store, &all, &planning).await?;
+        self.written.notify_one();
         let mut told = Vec::new();
         for (client, user, changed) in written.told {
             let token = self.token(&client, written.heads.get(&client))?;
@@ -394,12 +433,14 @@ impl PlanningAcross for PlanStatus<'_> {
             return Err(PartnerRefusal::NotStaff(request.partner_user.clone()).into());
         }
         let mut writes = Vec::new();
+        let mut news = Vec::new();
         let mut told = Vec::new();
         for client in *clients {
             let read = present
                 .get(client)
                 .ok_or_else(|| PartnerError::NoSuchCounterpart(client.clone()))?;
             let (client, read) = (client.clone(), Arc::clone(read));
+            let in_client = Arc::clone(&read);
             let request = SetStatus::clone(request);
             let work = move || status_in(&client, &read.graph, &request, now);
             let computing = partners
@@ -407,6 +448,15 @@ impl PlanningAcross for PlanStatus<'_> {
                 .graphs()
                 .compute(&self.request.agency, work);
             let (write, user, changed) = computing.await??;
+            if changed {
+                let happening = Happening {
+                    agency_actor: Some(&self.request.actor),
+                    client_actor: write.author.actor(),
+                    person: in_client.graph.user(user.as_str()).and_then(person),
+                    ..Happening::new(&self.request.agency, &write.account, self.kind(), now)
+                };
+                news.extend(happening.news());
+            }
             told.push((write.account.clone(), user, changed));
             if changed {
                 writes.push(write);
@@ -422,8 +472,18 @@ impl PlanningAcross for PlanStatus<'_> {
         Ok(PlannedAcross {
             writes,
             link: None,
+            news,
             told,
         })
+    }
+}
+
+impl PlanStatus<'_> {
+    fn kind(&self) -> PartnerEventKind {
+        match self.request.status {
+            UserStatus::Active | UserStatus::Invited => PartnerEventKind::StaffReactivated,
+            UserStatus::Deactivated | UserStatus::Removed => PartnerEventKind::StaffDeactivated,
+        }
     }
 }
 
@@ -495,6 +555,7 @@ impl Partners {
         };
         let store = self.store.as_ref();
         let written = self.directory.write_across(store, &all, &planning).await?;
+        self.written.notify_one();
         self.token(&request.client, written.heads.get(&request.client))
     }
 }
@@ -516,6 +577,7 @@ impl PlanningAcross for PlanMigration<'_> {
 
     async fn plan(&self, present: &Present) -> Result<PlannedAcross<()>, PartnerError> {
         let Self { partners, request } = self;
+        let now = partners.clock.now();
         let client = Arc::clone(of(present, &request.client)?);
         let asked = (*request).clone();
         let work = move || {
@@ -526,17 +588,40 @@ impl PlanningAcross for PlanMigration<'_> {
         let graphs = partners.directory.graphs();
         let (agency, changes) = graphs.compute(&request.client, work).await??;
         // S4.3.
-        let agency = present.get(&agency).ok_or(PartnerRefusal::NotAPartner)?;
-        require_partner(&agency.graph)?;
+        let in_agency = present.get(&agency).ok_or(PartnerRefusal::NotAPartner)?;
+        require_partner(&in_agency.graph)?;
+        let user = of(present, &request.client)?
+            .graph
+            .user(request.user.as_str());
+        let happening = Happening {
+            client_actor: Some(&request.actor),
+            person: user.and_then(person).map(|person| PartnerPerson {
+                role: PartnerRole::Admin,
+                ..person
+            }),
+            ..Happening::new(
+                &agency,
+                &request.client,
+                PartnerEventKind::AdminMigrated,
+                now,
+            )
+        };
+        let news = happening.news().into();
         let actor = Some(request.actor.clone());
         let write = AccountWrite {
             account: request.client.clone(),
             changes,
             author: request.author.clone().for_actor(actor),
         };
+        let told = AccountWrite {
+            account: agency,
+            changes: Vec::new(),
+            author: request.author.clone(),
+        };
         Ok(PlannedAcross {
-            writes: vec![write],
+            writes: vec![write, told],
             link: None,
+            news,
             told: (),
         })
     }

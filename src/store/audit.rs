@@ -92,8 +92,8 @@ impl Author {
         self.caller.as_deref()
     }
 
-    pub(super) fn actor(&self) -> Option<&str> {
-        self.actor.as_ref().map(Id::as_str)
+    pub fn actor(&self) -> Option<&Id> {
+        self.actor.as_ref()
     }
 
     pub(super) fn ceiling(&self) -> Option<&AuditedCeiling> {

@@ -1,6 +1,6 @@
-//! What is still to be told of access requests, and to whom.
+//! What is still to be told, of access requests and of partnerships, and to whom.
 //!
-//! An event is written in the transaction of the change that it tells of, and is at once an entry
+//! An event is of a subject, and the events of one subject are told in order. It is written in the transaction of the change that it tells of, and is at once an entry
 //! of the outbox: nothing that was committed goes untold, whatever dies in between. Fanning an
 //! entry out makes it deliveries, one for each destination. A delivery is claimed for a while by a
 //! lease, so that of several servers one sends it, and another takes over where that one died.
@@ -13,11 +13,99 @@ use super::StoreError;
 use super::audit::Author;
 use crate::authz::access_request::RequestEvent;
 use crate::authz::model::{Id, Timestamp, worded};
+use crate::authz::partner_event::PartnerEvent;
+
+worded! {
+    /// What events are of. Each has tables of its own of the same form, whose names begin with its
+    /// word: an event refers to what it is of, and a server of before goes on with those that it
+    /// knows.
+    SubjectKind { Request = "access_request", Partner = "partner" }
+}
+
+impl SubjectKind {
+    /// The column of its tables that has its id.
+    pub(super) fn column(self) -> &'static str {
+        match self {
+            Self::Request => "access_request_id",
+            Self::Partner => "counterpart",
+        }
+    }
+}
+
+/// What an event is of, within an account.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// An access request.
+    Request(Id),
+    /// The partnership with another account.
+    Partner(Id),
+}
+
+impl Subject {
+    pub fn of(kind: SubjectKind, id: Id) -> Self {
+        match kind {
+            SubjectKind::Request => Self::Request(id),
+            SubjectKind::Partner => Self::Partner(id),
+        }
+    }
+
+    pub fn kind(&self) -> SubjectKind {
+        match self {
+            Self::Request(_) => SubjectKind::Request,
+            Self::Partner(_) => SubjectKind::Partner,
+        }
+    }
+
+    pub fn id(&self) -> &Id {
+        match self {
+            Self::Request(id) | Self::Partner(id) => id,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request(id) => write!(formatter, "the request `{id}`"),
+            Self::Partner(id) => write!(formatter, "the partnership with `{id}`"),
+        }
+    }
+}
+
+/// Something that happened and is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Request(RequestEvent),
+    Partner(PartnerEvent),
+}
+
+impl Event {
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Request(event) => Subject::Request(event.request.clone()),
+            Self::Partner(event) => Subject::Partner(event.news.counterpart.clone()),
+        }
+    }
+
+    pub fn ordinal(&self) -> u32 {
+        match self {
+            Self::Request(event) => event.ordinal,
+            Self::Partner(event) => event.ordinal,
+        }
+    }
+
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Request(event) => event.kind.as_str(),
+            Self::Partner(event) => event.news.kind.as_str(),
+        }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryKey {
     pub account: Id,
-    pub request: Id,
+    pub subject: Subject,
     /// Of the event.
     pub ordinal: u32,
     /// `webhook:NAME` or `email:USER`.
@@ -28,11 +116,14 @@ impl fmt::Display for DeliveryKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             account,
-            request,
+            subject,
             ordinal,
             destination,
         } = self;
-        write!(formatter, "{account}/{request}/{ordinal} to {destination}")
+        write!(
+            formatter,
+            "event {ordinal} of {subject} in {account} to {destination}"
+        )
     }
 }
 
@@ -63,7 +154,7 @@ pub struct Delivery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedDelivery {
     pub delivery: Delivery,
-    pub event: RequestEvent,
+    pub event: Event,
     pub lease: Timestamp,
 }
 
@@ -98,17 +189,30 @@ impl Lane<'_> {
     }
 }
 
+/// Where a list goes on after a key: the kinds of subjects that are left, in their order, the first
+/// of them after the key where that is of it.
+pub(super) fn kinds_after(
+    after: Option<&DeliveryKey>,
+) -> impl Iterator<Item = (SubjectKind, Option<&DeliveryKey>)> {
+    let from = after.map(|key| key.subject.kind());
+    SubjectKind::ALL
+        .iter()
+        .filter(move |kind| from.is_none_or(|from| **kind >= from))
+        .map(move |kind| (*kind, after.filter(|_| from == Some(*kind))))
+}
+
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// Events that are not fanned out yet, at most `limit`; those of one request in order.
-    async fn unsent_events(&self, limit: u32) -> Result<Vec<(Id, RequestEvent)>, StoreError>;
+    /// Events that are not fanned out yet, at most `limit` of each kind of subject; those of one
+    /// subject in order.
+    async fn unsent_events(&self, limit: u32) -> Result<Vec<(Id, Event)>, StoreError>;
 
     /// Makes an event deliveries, once: `false` where it was fanned out before, or is none. No
     /// destinations: there is nobody to tell.
     async fn fan_out(
         &self,
         account: &Id,
-        request: &Id,
+        subject: &Subject,
         ordinal: u32,
         destinations: &[String],
         now: Timestamp,
@@ -116,7 +220,7 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Takes deliveries of a lane that are due and that nobody else has, at most `limit`, those that are due
     /// for longest first. One whose destination has yet to be told of an earlier event of the same
-    /// request waits for that.
+    /// subject waits for that.
     async fn claim_deliveries(
         &self,
         lane: Lane<'_>,
@@ -140,8 +244,8 @@ pub trait Outbox: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Deliveries of an account after a key, in the order of request, event and destination, at
-    /// most `limit`. Of `after` the account is not looked at.
+    /// Deliveries of an account after a key, in the order of subject, event and destination,
+    /// those of access requests first, at most `limit`. Of `after` the account is not looked at.
     async fn deliveries(
         &self,
         account: &Id,
@@ -158,6 +262,8 @@ pub trait Outbox: Send + Sync + 'static {
         author: &Author,
     ) -> Result<bool, StoreError>;
 
-    /// Forgets at most `limit` deliveries that were settled before a moment; answers how many.
+    /// Forgets at most `limit` deliveries of each kind of subject that were settled before a moment;
+    /// answers how many. With them go events of partnerships that are as old and told, but for the
+    /// last of each partnership, from which the next one counts on.
     async fn trim_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use super::rows::inconsistent;
 use super::{Head, StoreError, Write};
 use crate::authz::model::{Id, PartnerRole, Partnership, Timestamp, UserStatus};
+use crate::authz::partner_event::PartnerNews;
 use crate::callers::SecretHash;
 
 /// Links that an account keeps at most, ended ones included.
@@ -155,11 +156,14 @@ pub trait PartnerStore: Send + Sync + 'static {
     /// record of the audit. They are locked in byte order of ids, whatever the order in which they
     /// are given; the heads are answered in that of the writes. No account is named twice.
     ///
-    /// What happens to a link is written with its account, and noted in the audit of that.
+    /// What happens to a link is written with its account, and noted in the audit of that. News is
+    /// written with its account too, and is at once an entry of the [outbox](super::outbox): of an
+    /// account that no write names there is none.
     async fn apply_across(
         &self,
         writes: &[Write<'_>],
         link: Option<&LinkStep>,
+        news: &[PartnerNews],
     ) -> Result<Vec<Head>, StoreError>;
 }
 
@@ -174,6 +178,11 @@ pub(super) fn locking_order(writes: &[Write<'_>]) -> Result<Vec<usize>, StoreErr
             rule: "a write across accounts names each account once".to_owned(),
         }),
     }
+}
+
+/// What is to be told in an account, in the order in which it happened.
+pub(super) fn news_of<'a>(account: &Id, news: &'a [PartnerNews]) -> Vec<&'a PartnerNews> {
+    news.iter().filter(|one| one.account == *account).collect()
 }
 
 /// What is told of an account that has as many links as it may.

@@ -1,10 +1,9 @@
-//! Access requests, their events and deliveries as rows, both ways.
+//! Access requests and their events as rows, both ways.
 
 use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use super::outbox::{Delivery, DeliveryKey, DeliveryState};
 use super::rows::{At, Flag, Text, inconsistent, micros};
 use super::{PendingAccount, StoreError, rows};
 use crate::authz::access_request::{
@@ -13,9 +12,6 @@ use crate::authz::access_request::{
 };
 use crate::authz::decision::ReasonCode;
 use crate::authz::model::{Id, Level, PermissionKey, Timestamp};
-
-/// What a problem of a delivery may say at most, in characters.
-const PROBLEM_MAX: usize = 1_000;
 
 /// Columns as they are gathered into JSON, each with whether it is a time.
 pub(super) type Columns = [(&'static str, bool)];
@@ -65,19 +61,6 @@ pub(super) const EVENT: &Columns = &[
     ("resolution_expires_at", true),
     ("reason_before", false),
     ("reason_after", false),
-];
-
-/// In the order of [`DeliveryRow`].
-pub(super) const DELIVERY: &Columns = &[
-    ("access_request_id", false),
-    ("ordinal", false),
-    ("destination", false),
-    ("state", false),
-    ("attempts", false),
-    ("created_at", true),
-    ("next_attempt_at", true),
-    ("settled_at", true),
-    ("last_problem", false),
 ];
 
 /// Columns of a table that goes by `alias`, as arguments of the function that makes them an array;
@@ -280,11 +263,15 @@ impl ApprovalRow<'_> {
     }
 }
 
-fn required_id(at: At<'_>, column: &'static str, text: Option<&str>) -> Result<Id, StoreError> {
+pub(super) fn required_id(
+    at: At<'_>,
+    column: &'static str,
+    text: Option<&str>,
+) -> Result<Id, StoreError> {
     at.id(column, text.unwrap_or_default())
 }
 
-fn required_time(
+pub(super) fn required_time(
     at: At<'_>,
     column: &'static str,
     micros: Option<i64>,
@@ -427,43 +414,6 @@ impl EventRow<'_> {
     }
 }
 
-#[derive(Deserialize)]
-pub(super) struct DeliveryRow<'a> {
-    #[serde(borrow)]
-    request: Text<'a>,
-    ordinal: u32,
-    destination: Text<'a>,
-    state: Text<'a>,
-    attempts: u32,
-    created_at: i64,
-    next_attempt_at: i64,
-    settled_at: Option<i64>,
-    last_problem: Option<Text<'a>>,
-}
-
-impl DeliveryRow<'_> {
-    pub(super) fn delivery(self, account: &Id) -> Result<Delivery, StoreError> {
-        let at = At {
-            table: "access_request_delivery",
-            row: &self.request,
-        };
-        Ok(Delivery {
-            key: DeliveryKey {
-                account: account.clone(),
-                request: at.id("access_request_id", &self.request)?,
-                ordinal: self.ordinal,
-                destination: self.destination.into_owned(),
-            },
-            state: at.word("state", &self.state, DeliveryState::from_word)?,
-            attempts: self.attempts,
-            created_at: required_time(at, "created_at", Some(self.created_at))?,
-            next_attempt_at: required_time(at, "next_attempt_at", Some(self.next_attempt_at))?,
-            settled_at: at.time("settled_at", self.settled_at)?,
-            last_problem: self.last_problem.map(Text::into_owned),
-        })
-    }
-}
-
 /// Parses a JSON array of rows of one table.
 pub(super) fn parse<'a, R: Deserialize<'a>, T>(
     table: &'static str,
@@ -509,20 +459,4 @@ pub(super) fn moment(
 /// An account's id where a row begins with one.
 pub(super) fn account_of(table: &'static str, text: &str) -> Result<Id, StoreError> {
     Id::parse(text).map_err(|error| inconsistent(table, "account_id", text, error))
-}
-
-/// A problem as it is stored: of the outside world, so without what no database or terminal takes
-/// well, and not without end.
-pub(super) fn problem_text(problem: &str) -> String {
-    problem
-        .chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .take(PROBLEM_MAX)
-        .collect()
 }

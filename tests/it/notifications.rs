@@ -31,7 +31,7 @@ use crate::directory::{Replica, id, put_user};
 mod killed;
 mod mail;
 pub mod receiver;
-mod smtp;
+pub mod smtp;
 mod ssrf;
 mod tls;
 mod webhooks;

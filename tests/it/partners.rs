@@ -7,6 +7,7 @@ mod migrating;
 mod removal;
 mod roundabout;
 mod staff;
+mod told;
 
 use ambit::authz::document::parse_file;
 use ambit::clock::{Clock, SystemClock};

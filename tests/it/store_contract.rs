@@ -6,6 +6,7 @@ pub mod audit;
 mod change_feed;
 mod idempotency;
 mod outbox;
+mod partner_events;
 mod partners;
 mod revisions;
 mod round_trip;
@@ -100,6 +101,7 @@ where
         tokens::clauses(),
         segment_jobs::clauses(),
         partners::clauses(),
+        partner_events::clauses(),
     ];
     for clause in clauses.into_iter().flatten() {
         let fresh = make_store().await;

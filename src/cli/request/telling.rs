@@ -1,4 +1,4 @@
-//! `ambit request deliveries` and `replay`: what is told of requests, and to whom.
+//! `ambit request deliveries` and `replay`: what is told of requests and of partnerships, and to whom.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -18,7 +18,8 @@ const DELIVERIES_EXAMPLES: &str = "Examples:
 
 const REPLAY_EXAMPLES: &str = "Examples:
   ambit request replay northwind REQUEST 0 webhook:crm
-  ambit request replay northwind REQUEST 1 email:ada";
+  ambit request replay northwind REQUEST 1 email:ada
+  ambit request replay northwind kite 3 webhook:crm --partner";
 
 /// Notifications of one call.
 const PAGE_SIZE: u32 = 1_000;
@@ -59,12 +60,15 @@ pub struct DeliveriesArguments {
 pub struct ReplayArguments {
     /// The account
     account: Id,
-    /// The request
-    request: Id,
-    /// The event of the request, counted from 0
+    /// The request; with --partner the other account, an agency or a client
+    subject: Id,
+    /// The event of the request or the partnership, counted from 0
     ordinal: u32,
     /// To whom, as `deliveries` names it
     destination: String,
+    /// It is an event of a partnership
+    #[arg(long)]
+    partner: bool,
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
@@ -84,7 +88,10 @@ struct ReplayAnswer {
 
 #[derive(Serialize)]
 struct ShownNotification {
+    /// Empty for an event of a partnership.
     access_request_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    partner_account_id: String,
     event_ordinal: u32,
     destination: String,
     state: &'static str,
@@ -145,10 +152,16 @@ pub async fn deliveries(
 
 pub async fn replay(arguments: ReplayArguments, output: &mut Output) -> Result<Exit, CliError> {
     let mut client = arguments.server.access_requests().await?;
+    let subject = arguments.subject.to_string();
+    let (request, partner) = match arguments.partner {
+        true => (String::new(), subject),
+        false => (subject, String::new()),
+    };
     let response = client
         .replay_notification(wire::ReplayNotificationRequest {
             account_id: arguments.account.to_string(),
-            access_request_id: arguments.request.to_string(),
+            access_request_id: request,
+            partner_account_id: partner,
             event_ordinal: arguments.ordinal,
             destination: arguments.destination,
         })
@@ -174,6 +187,7 @@ impl From<wire::Notification> for ShownNotification {
                 Ok(wire::NotificationState::Unspecified) | Err(_) => "unknown",
             },
             access_request_id: notification.access_request_id,
+            partner_account_id: notification.partner_account_id,
             event_ordinal: notification.event_ordinal,
             destination: notification.destination,
             attempts: notification.attempts,
@@ -192,9 +206,13 @@ impl ShownNotification {
             "dead" => Colour::Red,
             _ => Colour::Yellow,
         };
+        let subject = match self.partner_account_id.as_str() {
+            "" => self.access_request_id.clone(),
+            partner => format!("partner {}", one_line(partner)),
+        };
         let mut line = format!(
             "{} {}  {}  {}  {}",
-            self.access_request_id,
+            subject,
             self.event_ordinal,
             one_line(&self.destination),
             output.painted(colour, self.state),

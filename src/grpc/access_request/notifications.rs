@@ -1,4 +1,5 @@
-//! `ListNotifications` and `ReplayNotification`: what is told of requests, and to whom.
+//! `ListNotifications` and `ReplayNotification`: what is told of requests and partnerships, and to
+//! whom.
 
 use super::{AccessRequestHandlers, present};
 use crate::authz::model::Id;
@@ -9,7 +10,7 @@ use crate::grpc::page_token::{self, Binding};
 use crate::grpc::status::Failure;
 use crate::grpc::wire;
 use crate::store::audit::Author;
-use crate::store::outbox::{Delivery, DeliveryKey};
+use crate::store::outbox::{Delivery, DeliveryKey, Subject, SubjectKind};
 
 /// Longest destination: a word and an id.
 const DESTINATION_BYTES_MAX: usize = 300;
@@ -75,7 +76,7 @@ impl AccessRequestHandlers {
         }
         let key = DeliveryKey {
             account: Id::clone(&account),
-            request: convert::id(&request.access_request_id, "access_request_id")?,
+            subject: subject(&request.access_request_id, &request.partner_account_id)?,
             ordinal: request.event_ordinal,
             destination,
         };
@@ -86,22 +87,45 @@ impl AccessRequestHandlers {
     }
 }
 
-/// A key as a page token carries it; neither ids nor destinations have line breaks.
+fn subject(request: &str, partner: &str) -> Result<Subject, Failure> {
+    match (request.is_empty(), partner.is_empty()) {
+        (_, true) => Ok(Subject::Request(convert::id(request, "access_request_id")?)),
+        (true, false) => Ok(Subject::Partner(convert::id(
+            partner,
+            "partner_account_id",
+        )?)),
+        (false, false) => Err(Failure::invalid(
+            "partner_account_id",
+            "name either this or access_request_id, as ListNotifications does",
+        )),
+    }
+}
+
+/// A key as a page token carries it; neither ids nor destinations have line breaks. No id is empty:
+/// a line that is stands before a partner.
 fn text_of(delivery: &Delivery) -> String {
     let DeliveryKey {
         account: _,
-        request,
+        subject,
         ordinal,
         destination,
     } = &delivery.key;
-    format!("{request}\n{ordinal}\n{destination}")
+    let before = match subject {
+        Subject::Request(_) => "",
+        Subject::Partner(_) => "\n",
+    };
+    format!("{before}{}\n{ordinal}\n{destination}", subject.id())
 }
 
 fn key_of(account: &Id, text: &str) -> Option<DeliveryKey> {
+    let (kind, text) = match text.strip_prefix('\n') {
+        Some(text) => (SubjectKind::Partner, text),
+        None => (SubjectKind::Request, text),
+    };
     let mut parts = text.splitn(3, '\n');
     Some(DeliveryKey {
         account: account.clone(),
-        request: Id::parse(parts.next()?).ok()?,
+        subject: Subject::of(kind, Id::parse(parts.next()?).ok()?),
         ordinal: parts.next()?.parse().ok()?,
         destination: parts.next()?.to_owned(),
     })

@@ -9,7 +9,7 @@ use crate::authz::decision::Decision;
 use crate::authz::model::{Id, PermissionKey, Timestamp};
 use crate::grpc::status::Failure;
 use crate::grpc::wire;
-use crate::store::outbox::{Delivery, DeliveryState};
+use crate::store::outbox::{Delivery, DeliveryState, Subject};
 use wire::resolution::Kind;
 
 fn text(id: Option<&Id>) -> String {
@@ -203,8 +203,13 @@ pub fn notification_to_wire(delivery: &Delivery) -> wire::Notification {
         DeliveryState::Delivered => wire::NotificationState::Delivered,
         DeliveryState::Dead => wire::NotificationState::Dead,
     };
+    let (request, partner) = match &delivery.key.subject {
+        Subject::Request(request) => (request.to_string(), String::new()),
+        Subject::Partner(partner) => (String::new(), partner.to_string()),
+    };
     wire::Notification {
-        access_request_id: delivery.key.request.to_string(),
+        access_request_id: request,
+        partner_account_id: partner,
         event_ordinal: delivery.key.ordinal,
         destination: delivery.key.destination.clone(),
         state: state.into(),

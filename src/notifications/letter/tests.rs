@@ -3,7 +3,10 @@ use crate::authz::access_request::{
     AccessRequest, Approval, RequestEvent, RequestState, RequestTarget, Resolution,
 };
 use crate::authz::decision::ReasonCode;
-use crate::authz::model::Id;
+use crate::authz::model::{Id, PartnerRole};
+use crate::authz::partner_event::{
+    PartnerEvent, PartnerEventKind, PartnerNews, PartnerPerson, PartnerSide,
+};
 
 fn id(text: &str) -> Id {
     Id::parse(text).unwrap()
@@ -81,6 +84,52 @@ fn every_language_has_all_its_words_and_no_placeholder_is_left() {
         for letter in letters {
             for text in [&letter.subject, &letter.text, &letter.html] {
                 assert!(!text.contains(['{', '}']), "{language}: {text}");
+            }
+        }
+    }
+}
+
+fn partner_event(side: PartnerSide, kind: PartnerEventKind) -> PartnerEvent {
+    PartnerEvent {
+        ordinal: 0,
+        news: PartnerNews {
+            account: id("kite"),
+            counterpart: id("acme\u{202e}"),
+            side,
+            kind,
+            at: at("2026-11-22T12:00:00Z"),
+            actor: None,
+            person: Some(PartnerPerson {
+                partner_user: id("anna"),
+                client_user: id("kite/anna"),
+                role: PartnerRole::Employee,
+            }),
+            permission_set: Some(id("editors")),
+            link: None,
+        },
+    }
+}
+
+/// S4.6, in each language and on each side; a name turns no words but its own.
+#[test]
+fn s4_6_there_are_words_for_all_that_is_mailed_between_an_agency_and_a_client() {
+    for language in Language::ALL {
+        let words = Words::load(*language).unwrap();
+        for side in PartnerSide::ALL {
+            let mut letters = Vec::new();
+            for kind in PartnerEventKind::ALL {
+                letters.extend(of_partner(&words, &partner_event(*side, *kind)));
+            }
+            assert_eq!(letters.len() + 1, PartnerEventKind::ALL.len(), "{language}");
+            for letter in letters {
+                for text in [&letter.subject, &letter.text, &letter.html] {
+                    let filled = text.replace("\\u{202e}", "");
+                    assert!(
+                        !filled.contains(['{', '}', '\u{202e}']),
+                        "{language}: {text}"
+                    );
+                }
+                assert!(!letter.html.contains("href"), "{}", letter.html);
             }
         }
     }

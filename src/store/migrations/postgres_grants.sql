@@ -57,13 +57,16 @@ BEGIN
                 ambit.access_link_approval TO %I', role);
             EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.audit_form(text),
                 ambit.audit_form(text, text, boolean),
-                ambit.audit_access_link(text), ambit.audit_ceiling(text) TO %I', role);
+                ambit.audit_access_link(text), ambit.audit_ceiling(text),
+                ambit.audit_notification(text) TO %I', role);
             -- Requests and events go with their account only, which takes no right on them.
             EXECUTE format('GRANT INSERT, UPDATE ON ambit.access_request TO %I', role);
             EXECUTE format('GRANT INSERT ON ambit.access_request_event TO %I', role);
-            EXECUTE format('GRANT SELECT, DELETE ON ambit.access_request_outbox TO %I', role);
+            EXECUTE format('GRANT SELECT, DELETE ON ambit.access_request_outbox, ambit.partner_outbox
+                TO %I', role);
+            EXECUTE format('GRANT SELECT, INSERT, DELETE ON ambit.partner_event TO %I', role);
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ambit.access_request_delivery,
-                ambit.spent_link, ambit.segment_follow, ambit.segment_job TO %I', role);
+                ambit.partner_delivery, ambit.spent_link, ambit.segment_follow, ambit.segment_job TO %I', role);
             -- To trim; the log's rows go along.
             EXECUTE format('GRANT DELETE, UPDATE ON ambit.revision_log TO %I', role);
             EXECUTE format('GRANT EXECUTE ON FUNCTION ambit.audit_events(text, text[]),

@@ -14,6 +14,7 @@ use super::audit::{announced, note, note_ceiling};
 use super::batches;
 use super::connect::{LARGE, Lane, Mode, SMALL, bounded};
 use super::error::store_error;
+use super::outbox;
 use super::partners;
 use super::read;
 use super::requests;
@@ -22,9 +23,10 @@ use super::session::Session;
 use super::statements::{copied, copy_sql, put_sql, remove_sql, time_of};
 use crate::authz::catalog::Catalog;
 use crate::authz::model::{Entity, EntityKey, Id};
+use crate::authz::partner_event::PartnerNews;
 use crate::store::audit::Author;
 use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
-use crate::store::partners::{LinkStep, locking_order};
+use crate::store::partners::{LinkStep, locking_order, news_of};
 use crate::store::rows::{answered, inconsistent};
 use crate::store::tables::Table;
 use crate::store::{Head, IdempotencyKey, Nonce, RememberedWrite, StoreError, Write};
@@ -57,9 +59,10 @@ pub(super) async fn apply_across(
     lane: &Lane,
     writes: &[Write<'_>],
     link: Option<&LinkStep>,
+    news: &[PartnerNews],
 ) -> Result<Vec<Head>, StoreError> {
     let mut lease = lane.lease(Mode::Write).await?;
-    let written = write_across(lease.connection()?, writes, link).await;
+    let written = write_across(lease.connection()?, writes, link, news).await;
     lease.settle(written).await
 }
 
@@ -67,6 +70,7 @@ async fn write_across(
     connection: &mut Session,
     writes: &[Write<'_>],
     link: Option<&LinkStep>,
+    news: &[PartnerNews],
 ) -> Result<Vec<Head>, StoreError> {
     let mut heads = BTreeMap::new();
     for at in locking_order(writes)? {
@@ -85,6 +89,11 @@ async fn write_across(
         let head = write_in(connection, write.clone()).await?;
         if let Some(step) = link.filter(|step| step.account == *write.account) {
             bounded(SMALL, partners::record(connection, step)).await?;
+        }
+        let told = news_of(write.account, news);
+        if !told.is_empty() {
+            let recording = outbox::record_news(connection, write.account, &told);
+            bounded(SMALL, recording).await?;
         }
         heads.insert(at, head);
     }

@@ -63,6 +63,19 @@ pub(super) async fn note(
     Ok(())
 }
 
+/// Records that a notification of no access request is sent once more; its account is announced.
+pub(super) async fn note_notification(
+    connection: &mut Session,
+    account: &Id,
+) -> Result<(), StoreError> {
+    sqlx::query("SELECT ambit.audit_notification($1)")
+        .bind(account.as_str())
+        .execute(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
 /// The same of one request, in a transaction of its own; `false`: there is no such account.
 pub(super) async fn note_one(
     connection: &mut Session,

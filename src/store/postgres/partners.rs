@@ -15,6 +15,7 @@ use super::requests::micros_of;
 use super::session::Session;
 use super::statements::time_of;
 use crate::authz::model::{Id, Timestamp};
+use crate::authz::partner_event::PartnerNews;
 use crate::store::partners::{
     AccessLink, ApprovalColumns, Counted, LINK_KEPT_MICROS, LINKS_FORGOTTEN_AT_ONCE, LINKS_MAX,
     LinkApproval, LinkColumns, LinkEvent, LinkStep, ListedLink, PartnerStore, PartnerUser,
@@ -93,8 +94,9 @@ impl PartnerStore for PostgresStore {
         &self,
         writes: &[Write<'_>],
         link: Option<&LinkStep>,
+        news: &[PartnerNews],
     ) -> Result<Vec<Head>, StoreError> {
-        let written = apply::apply_across(&self.pools.writes, writes, link).await;
+        let written = apply::apply_across(&self.pools.writes, writes, link, news).await;
         written.map_err(|error| self.rules.told(error))
     }
 }

@@ -9,16 +9,18 @@ use sqlx::{Row, SqliteConnection};
 use super::audit::{self, Made};
 use super::batches;
 use super::error::store_error;
+use super::outbox;
 use super::partners;
 use super::read;
 use super::requests;
 use super::resources;
 use super::statements::{put_sql, remove_sql};
 use crate::authz::model::{Entity, EntityKey, Id};
+use crate::authz::partner_event::PartnerNews;
 use crate::store::audit::{AuditEffect, Author, Told};
 use crate::store::change_keys::KEYS_MAX;
 use crate::store::difference::{Difference, Wanted, by_key, described, difference, wanted};
-use crate::store::partners::{LinkStep, locking_order};
+use crate::store::partners::{LinkStep, locking_order, news_of};
 use crate::store::rows::{answered, inconsistent};
 use crate::store::tables::Table;
 use crate::store::{Head, IdempotencyKey, RememberedWrite, StoreError, Write};
@@ -54,6 +56,7 @@ pub(super) async fn apply_across(
     writer: &SqlitePool,
     writes: &[Write<'_>],
     link: Option<&LinkStep>,
+    news: &[PartnerNews],
 ) -> Result<Vec<Head>, StoreError> {
     let mut transaction = writer
         .begin_with("BEGIN IMMEDIATE")
@@ -67,6 +70,10 @@ pub(super) async fn apply_across(
         let head = write_in(&mut transaction, write.clone()).await?;
         if let Some(step) = link.filter(|step| step.account == *write.account) {
             partners::record(&mut transaction, step, write.author, head.revision).await?;
+        }
+        let told = news_of(write.account, news);
+        if !told.is_empty() {
+            outbox::record_news(&mut transaction, write.account, &told).await?;
         }
         heads.insert(at, head);
     }

@@ -66,7 +66,7 @@ pub(super) async fn record(
         .bind(i64::try_from(made.revision).unwrap_or(i64::MAX))
         .bind(made.effect.as_str())
         .bind(author.caller())
-        .bind(author.actor())
+        .bind(author.actor().map(Id::as_str))
         .bind(author.method())
         .bind(made.idempotency.map(|key| key.key.as_str()))
         .bind(author.request_id())
@@ -112,6 +112,26 @@ pub(super) async fn note_one(
     };
     note(connection, author, made, std::iter::once(request)).await?;
     Ok(true)
+}
+
+/// That a notification of no access request is sent once more.
+pub(super) async fn note_notification(
+    connection: &mut SqliteConnection,
+    account: &Id,
+    author: &Author,
+) -> Result<(), StoreError> {
+    let Some(head) = read::head(&mut *connection, account).await? else {
+        return Ok(());
+    };
+    let made = Made {
+        account,
+        revision: head.revision,
+        effect: AuditEffect::Noted,
+        idempotency: None,
+    };
+    let counts = BTreeMap::from([("notification".to_owned(), 1)]);
+    let told = Told::of(std::iter::empty(), &counts, false)?;
+    record(connection, author, made, &told).await
 }
 
 /// What a revision changed, what a deletion took along included, out of the change log.

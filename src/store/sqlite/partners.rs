@@ -12,6 +12,7 @@ use super::audit::{self, Made};
 use super::error::store_error;
 use super::read;
 use crate::authz::model::{Id, Timestamp};
+use crate::authz::partner_event::PartnerNews;
 use crate::store::audit::{AuditEffect, Author, Told};
 use crate::store::partners::{
     AccessLink, ApprovalColumns, Counted, LINK_KEPT_MICROS, LINKS_FORGOTTEN_AT_ONCE, LINKS_MAX,
@@ -167,9 +168,10 @@ impl PartnerStore for SqliteStore {
         &self,
         writes: &[Write<'_>],
         link: Option<&LinkStep>,
+        news: &[PartnerNews],
     ) -> Result<Vec<Head>, StoreError> {
         self.file.verify()?;
-        apply::apply_across(&self.writer, writes, link).await
+        apply::apply_across(&self.writer, writes, link, news).await
     }
 }
 

@@ -93,6 +93,7 @@ async fn what_was_given_up_is_listed_in_pages_and_sent_once_more() {
 
     receiver.answer(Answer::Status(204));
     let replay = wire::ReplayNotificationRequest {
+        partner_account_id: String::new(),
         account_id: "acme".to_owned(),
         access_request_id: one.access_request_id.clone(),
         event_ordinal: one.event_ordinal,

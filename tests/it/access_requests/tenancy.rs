@@ -58,6 +58,7 @@ async fn errors(server: &TestServer, account: &str, id: &str) -> Vec<(&'static s
         approver_user_id: "sa".to_owned(),
     };
     let replay = wire::ReplayNotificationRequest {
+        partner_account_id: String::new(),
         account_id,
         access_request_id,
         event_ordinal: 0,

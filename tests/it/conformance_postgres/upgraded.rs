@@ -9,7 +9,7 @@ use ambit::authz::access_request::{
 use ambit::authz::decision::ReasonCode;
 use ambit::authz::model::{Entity, EntityKey, Timestamp};
 use ambit::store::audit::Author;
-use ambit::store::outbox::Outbox as _;
+use ambit::store::outbox::{DeliveryOutcome, Event, Lane, Outbox as _, Subject};
 use ambit::store::{Changes, Head, Write};
 use sqlx::migrate::Migrator;
 
@@ -17,6 +17,30 @@ use super::*;
 
 /// The newest schema without access requests.
 const BEFORE_REQUESTS: i64 = 3;
+
+/// The newest schema whose outbox knows access requests alone.
+const BEFORE_PARTNER_EVENTS: i64 = 16;
+
+/// A request that nobody has been told of, and one of whose events a server had in hand.
+const UNTOLD: &str = "
+SET search_path = ambit;
+BEGIN;
+INSERT INTO account (account_id, catalog, plan) VALUES ('acme', 'hubspot', 'enterprise');
+INSERT INTO access_request (account_id, access_request_id, user_id, resource_type, action, reason, denied_as,
+        filed_at, expires_at, state)
+    SELECT 'acme', id, author, 'contact', 'edit', 'why', 'NO_PERMISSION', '2026-11-22T12:00:00Z',
+        '2026-12-06T12:00:00Z', 'pending' FROM (VALUES ('r1', 'u'), ('r2', 'v')) AS filed (id, author);
+INSERT INTO access_request_event (account_id, access_request_id, ordinal, kind, at, actor, to_state, note,
+        reason_before)
+    SELECT 'acme', id, 0, 'filed', '2026-11-22T12:00:00Z', 'u', 'pending', 'why', 'NO_PERMISSION'
+        FROM unnest(ARRAY['r1', 'r2']) AS id;
+DELETE FROM access_request_outbox WHERE access_request_id = 'r2';
+INSERT INTO access_request_delivery (account_id, access_request_id, ordinal, destination, attempts, created_at,
+        next_attempt_at, leased_until)
+    VALUES ('acme', 'r2', 0, 'webhook:crm', 1, '2026-11-22T12:00:00Z', '2026-11-22T12:00:30Z',
+        '2026-11-22T12:00:30Z');
+COMMIT;
+";
 
 /// What a writer of that time had put there.
 const FILLED: &str = "
@@ -106,6 +130,27 @@ fn request() -> (AccessRequest, RequestEvent) {
         after: None,
     };
     (request, event)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_still_to_be_told_of_requests_goes_out_after_the_outbox_knows_partnerships() {
+    let database = Database::empty();
+    at_schema(&database, BEFORE_PARTNER_EVENTS).await;
+    run(&database, UNTOLD).await;
+    let store = open(&database).await;
+    let (_, event) = request();
+    let expected = vec![(id("acme"), Event::Request(event))];
+    assert_eq!(store.unsent_events(10).await.unwrap(), expected);
+    let at = |text: &str| Timestamp::parse(text).unwrap();
+    let (now, until) = (at("2026-11-22T12:01:00Z"), at("2026-11-22T12:02:00Z"));
+    let lane = Lane::Destination("webhook:crm");
+    let claimed = store.claim_deliveries(lane, now, until, 10).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].delivery.key.subject, Subject::Request(id("r2")));
+    assert_eq!(claimed[0].delivery.attempts, 2);
+    let settled = store.settle_delivery(&claimed[0], DeliveryOutcome::Delivered, now);
+    assert!(settled.await.unwrap());
+    assert_eq!(store.depth().await.unwrap(), 1, "the other one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

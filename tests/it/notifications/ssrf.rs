@@ -27,7 +27,7 @@ pub async fn problem(
         let deliveries = world.outbox.deliveries(&account, None, None, 1_000);
         let deliveries = deliveries.await.unwrap();
         let ours = deliveries.iter().find(|delivery| {
-            delivery.key.request == filed.id
+            *delivery.key.subject.id() == filed.id
                 && (delivery.last_problem.is_some() || delivery.state != DeliveryState::Pending)
         });
         if let Some(ours) = ours {

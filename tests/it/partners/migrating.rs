@@ -4,7 +4,7 @@ use super::*;
 use crate::grpc::server::put_user;
 
 impl Scene {
-    async fn migrate(&self, actor: &str, user: &str, keep_billing: bool) -> Result<(), Status> {
+    pub async fn migrate(&self, actor: &str, user: &str, keep_billing: bool) -> Result<(), Status> {
         let request = wire::MigrateToPartnerAdminRequest {
             account_id: "acme".to_owned(),
             actor_user_id: actor.to_owned(),

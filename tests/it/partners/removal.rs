@@ -5,7 +5,7 @@ use crate::grpc::refused;
 use crate::grpc::server::{change, put_contact, put_user};
 
 impl Scene {
-    async fn preview(
+    pub async fn preview(
         &self,
         actor: &str,
         clients: &[&str],
@@ -20,7 +20,7 @@ impl Scene {
         Ok(previewed.into_inner())
     }
 
-    fn commit(&self, token: &str) -> wire::CommitRemovalRequest {
+    pub fn commit(&self, token: &str) -> wire::CommitRemovalRequest {
         wire::CommitRemovalRequest {
             account_id: "kite".to_owned(),
             actor_user_id: "petra".to_owned(),
@@ -31,7 +31,7 @@ impl Scene {
         }
     }
 
-    async fn removed(
+    pub async fn removed(
         &self,
         request: wire::CommitRemovalRequest,
     ) -> Result<Vec<(String, bool, String)>, Status> {

@@ -397,6 +397,7 @@ async fn the_text_of_a_rule_is_the_same_on_both_stores() {
         let ours = [
             "access_request_outbox",
             "access_request_delivery",
+            "partner_",
             "account_head",
             "change_log",
             "commit_",

@@ -44,7 +44,13 @@ async fn filed(store: &dyn Store) -> AccessRequest {
 
 async fn fan(outbox: &dyn Outbox, request: &str, ordinal: u32, destinations: &[String]) {
     let made = outbox
-        .fan_out(&id("acme"), &id(request), ordinal, destinations, at(0))
+        .fan_out(
+            &id("acme"),
+            &Subject::Request(id(request)),
+            ordinal,
+            destinations,
+            at(0),
+        )
         .await;
     assert!(made.unwrap());
 }
@@ -73,7 +79,7 @@ fn told(claimed: &[ClaimedDelivery]) -> Vec<(String, u32, String)> {
         .map(|claimed| {
             let key = &claimed.delivery.key;
             (
-                key.request.to_string(),
+                key.subject.id().to_string(),
                 key.ordinal,
                 key.destination.clone(),
             )
@@ -104,9 +110,9 @@ async fn unsent(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
     let denied = closed(&first, RequestState::Denied);
     file(&*store, "acme", std::slice::from_ref(&denied)).await;
     let expected = vec![
-        (id("acme"), event(&first, 0)),
-        (id("acme"), event(&denied, 1)),
-        (id("acme"), event(&second, 0)),
+        (id("acme"), Event::Request(event(&first, 0))),
+        (id("acme"), Event::Request(event(&denied, 1))),
+        (id("acme"), Event::Request(event(&second, 0))),
     ];
     assert_eq!(outbox.unsent_events(10).await.unwrap(), expected);
     assert_eq!(outbox.unsent_events(1).await.unwrap(), expected[..1]);
@@ -137,7 +143,7 @@ async fn given_up(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
         let unsent = outbox.unsent_events(1_000).await.unwrap();
         let unsent = unsent
             .into_iter()
-            .filter(|(_, event)| event.request == next.id);
+            .filter(|(_, event)| event.subject() == Subject::Request(next.id.clone()));
         let told = (events.unwrap().len(), unsent.count());
         let whole = usize::from(stored.is_some());
         assert_eq!(told, (whole, whole), "half of a filing");
@@ -157,7 +163,13 @@ async fn fanned_out_once(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
         tokio::spawn(async move {
             let destinations = to(["webhook:a", "email:boss", "webhook:a"]);
             outbox
-                .fan_out(&id("acme"), &id("r1"), 0, &destinations, at(1))
+                .fan_out(
+                    &id("acme"),
+                    &Subject::Request(id("r1")),
+                    0,
+                    &destinations,
+                    at(1),
+                )
                 .await
                 .unwrap()
         })
@@ -187,7 +199,9 @@ async fn fanned_out_once(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
     file(&*store, "acme", std::slice::from_ref(&denied)).await;
     fan(&*outbox, "r1", 1, &[]).await;
     assert_eq!(all(&*outbox, None).await.len(), 2);
-    let unknown = outbox.fan_out(&id("acme"), &id("r1"), 2, &[], at(1)).await;
+    let unknown = outbox
+        .fan_out(&id("acme"), &Subject::Request(id("r1")), 2, &[], at(1))
+        .await;
     assert!(!unknown.unwrap());
 }
 
@@ -199,7 +213,7 @@ async fn leased(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
     let [of_first] = first.as_slice() else {
         panic!("one is due: {first:?}");
     };
-    assert_eq!(of_first.event, event(&filed, 0));
+    assert_eq!(of_first.event, Event::Request(event(&filed, 0)));
     assert_eq!(of_first.lease, at(30));
     assert_eq!(of_first.delivery.attempts, 1);
     assert_eq!(claim(&*outbox, 29, 60).await, [], "somebody has it");
@@ -347,7 +361,7 @@ async fn oldest(store: Arc<dyn Store>, outbox: Arc<dyn Outbox>) {
     let event = time(FILED);
     assert_eq!(outbox.undelivered().await.unwrap(), Some(event));
     file(&*store, "acme", &[closed(&filed, RequestState::Denied)]).await;
-    let (acme, r1, there) = (id("acme"), id("r1"), to(["webhook:a"]));
+    let (acme, r1, there) = (id("acme"), Subject::Request(id("r1")), to(["webhook:a"]));
     assert!(outbox.fan_out(&acme, &r1, 0, &there, at(7)).await.unwrap());
     fan(&*outbox, "r1", 1, &[]).await;
     assert_eq!(outbox.undelivered().await.unwrap(), Some(at(7)));

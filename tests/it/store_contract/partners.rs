@@ -80,7 +80,7 @@ async fn together(store: Arc<dyn Store>, partners: Arc<dyn PartnerStore>) {
         write(&acme, before.1, &second, &author),
         write(&mid, head(&*store, "mid").await, &[], &author),
     ];
-    let heads = partners.apply_across(&writes, None).await.unwrap();
+    let heads = partners.apply_across(&writes, None, &[]).await.unwrap();
     // In the order of the writes, each account at its own next revision; what changed nothing stays.
     let revisions: Vec<u64> = heads.iter().map(|head| head.revision).collect();
     assert_eq!(revisions, [2, 2, 1]);
@@ -98,7 +98,7 @@ async fn together(store: Arc<dyn Store>, partners: Arc<dyn PartnerStore>) {
         write(&acme, Some(heads[1]), &third, &author),
         write(&zeta, before.0, &third, &author),
     ];
-    let refused = partners.apply_across(&stale, None).await;
+    let refused = partners.apply_across(&stale, None, &[]).await;
     assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
     // So does a rule that one of them breaks.
     let dangling = EntityChange::Put(Entity::User(User {
@@ -110,7 +110,7 @@ async fn together(store: Arc<dyn Store>, partners: Arc<dyn PartnerStore>) {
         write(&acme, Some(heads[1]), &third, &author),
         write(&zeta, Some(heads[0]), &broken, &author),
     ];
-    let refused = partners.apply_across(&writes, None).await;
+    let refused = partners.apply_across(&writes, None, &[]).await;
     assert!(
         matches!(refused, Err(StoreError::Constraint { .. })),
         "{refused:?}"
@@ -119,7 +119,7 @@ async fn together(store: Arc<dyn Store>, partners: Arc<dyn PartnerStore>) {
         write(&acme, Some(heads[1]), &third, &author),
         write(&acme, Some(heads[1]), &[], &author),
     ];
-    let refused = partners.apply_across(&twice, None).await;
+    let refused = partners.apply_across(&twice, None, &[]).await;
     assert!(
         matches!(refused, Err(StoreError::Constraint { .. })),
         "{refused:?}"
@@ -148,7 +148,7 @@ async fn crossing(store: Arc<dyn Store>, partners: Arc<dyn PartnerStore>) {
                 if number % 2 == 0 {
                     writes.reverse();
                 }
-                match partners.apply_across(&writes, None).await {
+                match partners.apply_across(&writes, None, &[]).await {
                     Ok(_) => made += 1,
                     Err(StoreError::Conflict) => {}
                     Err(error) => panic!("{error:?}"),
@@ -202,7 +202,9 @@ async fn note(
     let author = author();
     let acme = id("acme");
     let writes = [write(&acme, head(store, "acme").await, &[], &author)];
-    let written = partners.apply_across(&writes, Some(&step(event))).await;
+    let written = partners
+        .apply_across(&writes, Some(&step(event)), &[])
+        .await;
     written.map(drop)
 }
 
