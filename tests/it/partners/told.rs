@@ -2,6 +2,7 @@
 //! a real conversation with a mail server.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
