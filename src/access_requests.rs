@@ -5,6 +5,7 @@
 //! rests on (the approver's authority, the plan, the resource, the denial) still holds at the commit,
 //! and of many who resolve one request at once one wins.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -354,15 +355,36 @@ impl AccessRequests {
         .await
     }
 
-    /// A page of what is told of the account's requests; `after` is the last key of the page before.
+    /// A page of what is told of the account's requests and partnerships; `after` is the last key of
+    /// the page before. A partnership with an account that is not among the `visible` ones is left
+    /// out.
     pub async fn notifications(
         &self,
         account: &Id,
-        state: Option<DeliveryState>,
+        (state, visible): (Option<DeliveryState>, Option<&BTreeSet<Id>>),
         after: Option<&DeliveryKey>,
-        limit: u32,
+        limit: usize,
     ) -> Result<Vec<Delivery>, AccessRequestError> {
-        Ok(self.outbox.deliveries(account, state, after, limit).await?)
+        let is_visible = |delivery: &Delivery| match (&delivery.key.subject, visible) {
+            (Subject::Partner(counterpart), Some(visible)) => visible.contains(counterpart),
+            (Subject::Partner(_), None) | (Subject::Request(_), _) => true,
+        };
+        let step = u32::try_from(limit).unwrap_or(u32::MAX);
+        let mut after = after.cloned();
+        let mut found = Vec::new();
+        loop {
+            let page = self
+                .outbox
+                .deliveries(account, state, after.as_ref(), step)
+                .await?;
+            let is_last = page.len() < limit;
+            after = page.last().map(|last| last.key.clone());
+            found.extend(page.into_iter().filter(is_visible));
+            if is_last || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
     }
 
     /// Lets a settled notification be sent once more; answers where the account stands.

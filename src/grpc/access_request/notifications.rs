@@ -37,10 +37,10 @@ impl AccessRequestHandlers {
             .map(|place| key_of(&account, &place.after).ok_or_else(page_token::invalid))
             .transpose()?;
         let size = page_size(request.page_size);
-        let limit = u32::try_from(size + 1).unwrap_or(u32::MAX);
+        let filter = (state, admission.listed());
         let mut found = self
             .requests
-            .notifications(&account, state, after.as_ref(), limit)
+            .notifications(&account, filter, after.as_ref(), size + 1)
             .await?;
         let more = found.len() > size;
         found.truncate(size);
@@ -76,7 +76,11 @@ impl AccessRequestHandlers {
         }
         let key = DeliveryKey {
             account: Id::clone(&account),
-            subject: subject(&request.access_request_id, &request.partner_account_id)?,
+            subject: subject(
+                admission,
+                &request.access_request_id,
+                &request.partner_account_id,
+            )?,
             ordinal: request.event_ordinal,
             destination,
         };
@@ -87,15 +91,16 @@ impl AccessRequestHandlers {
     }
 }
 
-fn subject(request: &str, partner: &str) -> Result<Subject, Failure> {
+fn subject(admission: &Admission, request: &str, partner: &str) -> Result<Subject, Failure> {
+    const PARTNER: &str = "partner_account_id";
     match (request.is_empty(), partner.is_empty()) {
         (_, true) => Ok(Subject::Request(convert::id(request, "access_request_id")?)),
-        (true, false) => Ok(Subject::Partner(convert::id(
-            partner,
-            "partner_account_id",
-        )?)),
+        (true, false) => {
+            let counterpart = admission.counterpart(partner, PARTNER)?;
+            Ok(Subject::Partner(Id::clone(&counterpart)))
+        }
         (false, false) => Err(Failure::invalid(
-            "partner_account_id",
+            PARTNER,
             "name either this or access_request_id, as ListNotifications does",
         )),
     }

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ambit::callers::Role;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::callers::make;
+use crate::callers::wire::with;
 use crate::grpc::server::{change, put_user};
 use crate::notifications::SECRET;
 use crate::notifications::receiver::{Answer, Receiver};
@@ -519,4 +522,66 @@ async fn what_was_given_up_of_a_partnership_is_listed_and_sent_once_more() {
     assert_eq!(hooks, ["bravo"], "and charlie's stays as it is");
     let noted = scene.audited("kite").await;
     assert!(noted.iter().any(|one| one.method == "ReplayNotification"));
+}
+
+/// Case 35: a partnership with an account that a caller may not name is left out of what is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_is_listed_nothing_of_a_partner_that_it_may_not_name() {
+    let all = make(&[Role::Request], &[]);
+    let some = make(&[Role::Request], &["kite", "charlie"]);
+    let told = Told::new().await;
+    let link = told.scene.create("petra").await.unwrap().link;
+    for client in ["bravo", "charlie"] {
+        told.scene.approve(client, "sa", &link).await.unwrap();
+    }
+    told.told_in("kite", 4).await;
+    let Told {
+        scene,
+        _database: database,
+        ..
+    } = told;
+    scene.server.stop().await;
+    let tokens = database.open_tokens().await;
+    for token in [&all, &some] {
+        tokens.put_token(&token.kept).await.unwrap();
+    }
+    let settings = [("authentication", "required")];
+    let clock = Arc::new(SystemClock::new());
+    let server = TestServer::start_with(&database, clock, &settings).await;
+    let partners_of = async |token: &str| {
+        let mut partners = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = wire::ListNotificationsRequest {
+                account_id: "kite".to_owned(),
+                page_size: 1,
+                page_token,
+                ..wire::ListNotificationsRequest::default()
+            };
+            let request = with(request, Some(token));
+            let page = server.requests().list_notifications(request).await;
+            let page = page.unwrap().into_inner();
+            let found = page.notifications.into_iter();
+            partners.extend(found.map(|one| one.partner_account_id));
+            if page.next_page_token.is_empty() {
+                return partners;
+            }
+            page_token = page.next_page_token;
+        }
+    };
+    let both = ["bravo", "bravo", "charlie", "charlie"];
+    assert_eq!(partners_of(&all.text).await, both, "the control");
+    assert_eq!(partners_of(&some.text).await, both[2..]);
+    let replay = async |token: &str| {
+        let request = wire::ReplayNotificationRequest {
+            account_id: "kite".to_owned(),
+            partner_account_id: "bravo".to_owned(),
+            destination: "webhook:default".to_owned(),
+            ..wire::ReplayNotificationRequest::default()
+        };
+        let request = with(request, Some(token));
+        server.requests().replay_notification(request).await
+    };
+    assert_eq!(reason(replay(&some.text).await), Reason::AccountNotFound);
+    replay(&all.text).await.unwrap();
 }
