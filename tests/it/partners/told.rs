@@ -13,7 +13,7 @@ use crate::callers::make;
 use crate::callers::wire::with;
 use crate::grpc::server::{change, put_user};
 use crate::notifications::SECRET;
-use crate::notifications::receiver::{Answer, Receiver};
+use crate::notifications::receiver::{Answer, Received, Receiver};
 use crate::notifications::smtp::{Handed, SmtpServer};
 
 /// Longer than anything here takes, so that a hang fails rather than holds up.
@@ -59,7 +59,7 @@ impl Told {
     fn bodies(&self, account: &str) -> Vec<Value> {
         let taken = self.receiver.taken();
         assert!(taken.iter().all(|one| one.is_signed_with(SECRET)));
-        let bodies = taken.iter().map(|one| one.json());
+        let bodies = taken.iter().map(Received::json);
         let mut bodies: Vec<Value> = bodies
             .filter(|body| body["data"]["account_id"] == account)
             .collect();
