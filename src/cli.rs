@@ -32,6 +32,7 @@ pub mod import;
 pub mod list;
 pub mod migrate;
 pub mod output;
+mod partner;
 pub mod preview;
 pub mod question;
 pub mod ready;
@@ -116,6 +117,8 @@ enum Command {
     Segment(segment::Arguments),
     /// Say to whom what is submitted with a form is assigned
     Form(Box<form::Arguments>),
+    /// Let an agency's people into clients, manage them there, and let them out
+    Partner(Box<partner::Arguments>),
     /// List who changed an account, and what
     Audit(audit::Arguments),
     /// Make, list and revoke the tokens that callers present
@@ -198,6 +201,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<Exit, CliError> {
         Command::Request(arguments) => block_on(request::run(arguments, output)),
         Command::Segment(arguments) => block_on(segment::run(arguments, output)),
         Command::Form(arguments) => block_on(form::run(*arguments, output)),
+        Command::Partner(arguments) => block_on(partner::run(*arguments, output)),
         Command::Audit(arguments) => block_on(audit::run(arguments, output)),
         Command::Token(arguments) => block_on(token::run(arguments, output)),
         Command::Migrate(arguments) => block_on(migrate::run(&arguments, output)),

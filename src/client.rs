@@ -57,6 +57,7 @@ mod error;
 pub mod layer;
 mod lists;
 mod noted_right;
+mod partner;
 mod question;
 mod retry;
 mod session;
@@ -75,6 +76,11 @@ pub use error::{ClientError, Refusal};
 pub use layer::CheckLayer;
 pub use lists::{Filtered, Listing, Narrowing, Page, UserAccess, UserListing};
 pub use noted_right::NotedRight;
+pub use partner::{
+    AccessLink, ClientMembership, ClientRemoval, CreatedLink, Ended, HandOver, InClient, LetIn,
+    OwnedResources, PartnerPage, PartnerPerson, PersonInClients, Placed, PlacedStaff,
+    PreviewedRemoval, RemovedFrom, Side, StaffMember, StatusInClient,
+};
 pub use question::Question;
 pub use retry::RetryPolicy;
 pub use session::Session;

@@ -18,6 +18,7 @@ use crate::grpc::wire::access_request_service_client::AccessRequestServiceClient
 use crate::grpc::wire::decision_service_client::DecisionServiceClient;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
 use crate::grpc::wire::partition_service_client::PartitionServiceClient;
+use crate::grpc::wire::partner_service_client::PartnerServiceClient;
 
 use super::encryption::TlsArgs;
 use super::error::CliError;
@@ -202,6 +203,11 @@ impl ServerArgs {
 
     pub async fn partitions(&self) -> Result<PartitionServiceClient<Link>, CliError> {
         let client = PartitionServiceClient::new(self.link().await?);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    pub async fn partners(&self) -> Result<PartnerServiceClient<Link>, CliError> {
+        let client = PartnerServiceClient::new(self.link().await?);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 }

@@ -18,6 +18,7 @@ use crate::grpc::wire::access_request_service_client::AccessRequestServiceClient
 use crate::grpc::wire::consistency::Requirement;
 use crate::grpc::wire::decision_service_client::DecisionServiceClient;
 use crate::grpc::wire::directory_service_client::DirectoryServiceClient;
+use crate::grpc::wire::partner_service_client::PartnerServiceClient;
 
 use super::credential::Credential;
 use super::error::ClientError;
@@ -81,6 +82,10 @@ impl Attempt {
     pub fn access_requests(&self) -> AccessRequestServiceClient<Channel> {
         AccessRequestServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub fn partners(&self) -> PartnerServiceClient<Channel> {
+        PartnerServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// A request that ends with the call's time.

@@ -1,9 +1,11 @@
 //! Agencies and their clients, by the rules of S4 and D1-D11, through gRPC.
 
+mod client;
 mod ending;
 mod links;
 mod listing;
 mod migrating;
+mod program;
 mod removal;
 mod roundabout;
 mod staff;
