@@ -47,6 +47,7 @@ pub struct ReadArgs {
     /// Answer from a state at least as fresh as this revision, as `apply` printed it
     #[arg(
         long,
+        allow_hyphen_values = true,
         value_name = "REVISION",
         conflicts_with = "fully_consistent",
         value_parser = clap::builder::NonEmptyStringValueParser::new()

@@ -68,7 +68,7 @@ struct WriteArgs {
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     /// Only where the account stands at this revision
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", allow_hyphen_values = true)]
     expected_revision: Option<String>,
 }
 

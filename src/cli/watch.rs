@@ -32,6 +32,7 @@ pub struct Arguments {
     /// Go on after the list of this revision, as --output json tells it
     #[arg(
         long,
+        allow_hyphen_values = true,
         value_name = "REVISION",
         requires = "at",
         default_value = "",

@@ -27,6 +27,7 @@ pub struct Arguments {
     /// Go on after this revision, as --output json tells it; without it begin with what is pending
     #[arg(
         long,
+        allow_hyphen_values = true,
         value_name = "REVISION",
         default_value = "",
         hide_default_value = true
