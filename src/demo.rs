@@ -1,5 +1,5 @@
-//! The demo: three accounts, one a catalog, that people of this field recognise, and what to ask
-//! of them. They are account documents like any other, with their own cases.
+//! The demo: three accounts, one a catalog, that people of this field recognise, the agency whose
+//! people work in them, and what to ask of them. They are account documents like any other, with their own cases.
 
 use crate::authz::document::{self, Document, DocumentError};
 use crate::authz::model::Id;
@@ -7,18 +7,22 @@ use crate::directory::{ApplyChanges, Directory, DirectoryError};
 use crate::store::audit::Author;
 
 /// The documents by file name.
-pub const DOCUMENTS: [(&str, &str); 3] = [
+pub const DOCUMENTS: [(&str, &str); 4] = [
     (
         "northwind.yaml",
         include_str!("../examples/demo/northwind.yaml"),
     ),
     ("bonbon.yaml", include_str!("../examples/demo/bonbon.yaml")),
     ("lumen.yaml", include_str!("../examples/demo/lumen.yaml")),
+    (
+        "pixel-agency.yaml",
+        include_str!("../examples/demo/pixel-agency.yaml"),
+    ),
 ];
 
 /// Questions to try, without the program's name and `--server`. Each has an answer that is worth
 /// a look, and ends with status 0.
-pub const COMMANDS: [DemoCommand; 5] = [
+pub const COMMANDS: [DemoCommand; 6] = [
     DemoCommand {
         about: "May the head of EMEA edit a deal of a team far below?",
         before: "",
@@ -48,6 +52,12 @@ pub const COMMANDS: [DemoCommand; 5] = [
         before: "printf 'anna\\nbogdan\\ncelina\\nemil\\n' | ",
         command: "filter",
         arguments: "lumen sylwia contact.communicate",
+    },
+    DemoCommand {
+        about: "In which clients do the agency's people work, and as what?",
+        before: "",
+        command: "partner",
+        arguments: "clients pixel-agency --as petra",
     },
 ];
 

@@ -5,6 +5,7 @@ mod account;
 mod auditing;
 mod encrypted;
 mod measuring;
+pub mod pasting;
 pub mod program;
 mod reading;
 mod testing;

@@ -150,7 +150,7 @@ fn every_case_of_the_demo_holds() {
         assert!(check_cases(&path.display().to_string(), &text) > 0);
         files += 1;
     }
-    assert_eq!(files, 3);
+    assert_eq!(files, 4);
 }
 
 #[test]

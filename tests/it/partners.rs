@@ -1,6 +1,7 @@
 //! Agencies and their clients, by the rules of S4 and D1-D11, through gRPC.
 
 mod client;
+mod demo;
 mod ending;
 mod links;
 mod listing;

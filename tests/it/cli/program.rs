@@ -111,7 +111,7 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Ran {
     ran
 }
 
-fn finished(output: std::process::Output) -> Ran {
+pub(super) fn finished(output: std::process::Output) -> Ran {
     Ran {
         status: output.status.code().expect("ended by a signal"),
         stdout: String::from_utf8(output.stdout).unwrap(),

@@ -2,47 +2,10 @@
 //! filled by hand, by a segment, by an import and by a form. The commands are those of
 //! `docs/partitioning.md`, pasted into a shell, and print what stands there.
 
-use std::process::Command;
-
+use crate::cli::pasting::{blocks, pasted};
 use crate::cli::{Home, Server};
 
 const HEADING: &str = "### One base, filled four ways\n";
-
-/// The commands of the section, each block with what the text block behind it says is printed.
-fn blocks() -> Vec<(String, Option<String>)> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/partitioning.md");
-    let page = std::fs::read_to_string(path).unwrap();
-    let (_, section) = page.split_once(HEADING).expect("the section");
-    let section = section.split("\n##").next().unwrap();
-    let mut blocks: Vec<(String, Option<String>)> = Vec::new();
-    for (number, part) in section.split("```").enumerate() {
-        let (language, text) = part.split_once('\n').unwrap_or_default();
-        match language {
-            _ if number % 2 == 0 => {}
-            "sh" => blocks.push((text.to_owned(), None)),
-            "text" => blocks.last_mut().expect("commands").1 = Some(text.to_owned()),
-            other => panic!("a block of {other}"),
-        }
-    }
-    blocks
-}
-
-/// Pastes commands as a reader does; what they print.
-fn pasted(home: &Home, server: &Server, commands: &str) -> String {
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_ambit"));
-    let path = std::env::var("PATH").unwrap();
-    let path = format!("{}:{path}", program.parent().unwrap().display());
-    let ran = Command::new("sh")
-        .args(["-e", "-c", commands])
-        .current_dir(home.path())
-        .env("PATH", path)
-        .env("AMBIT_SERVER", &server.url)
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{commands}\n{stderr}");
-    String::from_utf8(ran.stdout).unwrap()
-}
 
 /// S5.1 to S5.10, P4, P7, P8 and P9, as the page has them.
 #[test]
@@ -55,12 +18,12 @@ fn s5_marketing_sales_and_pr_share_a_base_filled_by_hand_segment_import_and_form
             .run(["check", "lumen", user, &question, contact])
             .ends(status);
     };
-    let blocks = blocks();
+    let blocks = blocks("partitioning.md", HEADING);
     let [fill, who, look, untag, moved, undo] = blocks.as_slice() else {
         panic!("the section has {} blocks", blocks.len());
     };
     let paste = |(commands, printed): &(String, Option<String>)| {
-        let stdout = pasted(&home, &server, commands);
+        let stdout = pasted(&home, &server, commands).ends(0).stdout;
         if let Some(printed) = printed {
             assert_eq!(&stdout, printed, "{commands}");
         }
