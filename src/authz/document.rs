@@ -27,6 +27,7 @@ mod part;
 mod read;
 mod reference;
 mod source;
+mod trial;
 
 pub use case::{Case, CaseResult, Cases, run_case};
 pub use export::{ExportError, export};

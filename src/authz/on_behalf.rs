@@ -16,6 +16,7 @@
 //! deletion (members of a team that is gone, grants on a resource that is gone) is judged with it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::access_request::same_human;
 use super::access_set::barred;
@@ -50,6 +51,37 @@ pub struct CeilingReport {
 pub struct Noted {
     pub of: EntityKey,
     pub note: Note,
+}
+
+/// `user lena: email.edit at team, of the permission set editors, until ...`.
+impl fmt::Display for Noted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Note {
+            what,
+            expires_at,
+            permission_set,
+        } = &self.note;
+        match &self.of {
+            EntityKey::PermissionSet(set) => write!(formatter, "permission set {set}: {what}")?,
+            EntityKey::User(user) => {
+                write!(formatter, "user {user}: {what}")?;
+                if let Some(set) = permission_set {
+                    write!(formatter, ", of the permission set {set}")?;
+                }
+            }
+            // Nothing else has rights.
+            EntityKey::Account
+            | EntityKey::Team(_)
+            | EntityKey::AccessGroup(_)
+            | EntityKey::Resource(_)
+            | EntityKey::Segment(_)
+            | EntityKey::AccessRequest(_) => write!(formatter, "{what}")?,
+        }
+        match expires_at {
+            Some(moment) => write!(formatter, ", until {moment}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl CeilingReport {

@@ -70,6 +70,48 @@ fn steps_1_to_4_hold_in_their_corners() {
     run("more-steps.yaml");
 }
 
+/// S4.16, S4.17, D3 and D11, by cases that write on behalf of a user.
+#[test]
+fn s4_16_s4_17_the_grant_ceiling_holds_on_the_example_of_reports() {
+    run("on-behalf.yaml");
+}
+
+/// The control: a case that expects the ceiling to do something else fails and tells what it did; one
+/// whose write is refused, or that tells of no write, is no case that passes.
+#[test]
+fn s4_16_a_case_that_expects_something_else_of_the_ceiling_fails() {
+    let text = std::fs::read_to_string(folder().join("on-behalf.yaml")).unwrap();
+    let with = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        let text = text.replacen(from, to, 1);
+        let documents = parse_file(&text, &mut |path| Err(path.to_owned()))?;
+        let results = Cases::new(&documents[0])?.run_all(now());
+        let failed = results.into_iter().filter(|result| !result.passed);
+        Ok::<_, ambit::authz::document::DocumentError>(failed.collect::<Vec<_>>())
+    };
+    let withheld =
+        "withheld: [\"user luca: report.view at everything, of the permission set analysts\"]";
+    let failed = with(withheld, "withheld: []").unwrap();
+    assert_eq!(failed.len(), 1);
+    assert!(failed[0].expected.ends_with("; withheld []; kept []"));
+    let told = "; withheld [user luca: report.view at everything, of the permission set analysts]; kept []";
+    assert!(failed[0].actual.ends_with(told), "{failed:?}");
+    let asked = "apply: {as: petra, users: [{id: luca, permission_sets: [analysts]}]}";
+    let own = "apply: {as: petra, users: [{id: petra, permission_sets: [analysts]}]}";
+    let failed = with(asked, own).unwrap();
+    assert!(
+        failed[0].actual.contains("`apply` is refused: line "),
+        "{failed:?}"
+    );
+    let failed = with(asked, "apply: {as: nobody, users: [{id: luca}]}").unwrap();
+    assert!(
+        failed[0].actual.contains("`apply` is refused: "),
+        "{failed:?}"
+    );
+    let error = with(asked, "given: {}").unwrap_err();
+    assert!(error.problem.contains("there is none"), "{error}");
+}
+
 #[test]
 fn grants_and_implications_hold_in_their_corners() {
     run("more-grants.yaml");

@@ -7,6 +7,7 @@
 //! what the admin lacks of a set that is taken stays as grants (S4.17).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::held::OF_ONE;
 use super::{Ceiling, Held, Origin, Reach, Right, settle};
@@ -56,6 +57,27 @@ pub enum Subject {
     },
     /// `super_admin`, `account_owner` or `partner_admin`.
     Role(&'static str),
+}
+
+/// `email.edit at team`, `view on email/e1` or `super_admin`.
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Permission {
+                key,
+                level,
+                include_unassigned,
+            } => {
+                let unassigned = match include_unassigned {
+                    true => "+unassigned",
+                    false => "",
+                };
+                write!(formatter, "{key} at {level}{unassigned}")
+            }
+            Self::Object { resource, action } => write!(formatter, "{action} on {resource}"),
+            Self::Role(role) => formatter.write_str(role),
+        }
+    }
 }
 
 /// The permission sets of an account before and after what else is changed with the user.

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::part::{AccountPart, Parts, ResourcePart};
 use super::read::{Lists, Reader, id, split_key, time, wrong};
 use super::source::{CaseSource, ExpectSource, GivenSource};
+use super::trial::{Trial, TrialError};
 use super::{Document, DocumentError};
 use crate::authz::access_set::{self, AccessSet, Narrowing};
 use crate::authz::decision::{
@@ -25,6 +26,8 @@ pub struct Case {
     /// The decision time; the time of the run where absent.
     pub at: Option<Timestamp>,
     pub(super) given: Option<Box<Parts>>,
+    /// What a user writes before the question is asked.
+    pub(super) trial: Option<Box<Trial>>,
     pub expect: Expect,
 }
 
@@ -136,6 +139,7 @@ impl Reader<'_> {
                 .as_ref()
                 .map(|given| self.given(given).map(Box::new))
                 .transpose()?,
+            trial: self.trial(source)?.map(Box::new),
         })
     }
 
@@ -270,6 +274,8 @@ enum CaseError {
     Graph(#[from] GraphError),
     #[error(transparent)]
     Unknown(#[from] UnknownName),
+    #[error(transparent)]
+    Trial(#[from] TrialError),
 }
 
 /// The cases of one document, ready to run: its account is built once and shared by all of them.
@@ -310,13 +316,17 @@ impl<'d> Cases<'d> {
 
     fn try_run(&self, case: &Case, now: Timestamp) -> Result<CaseResult, CaseError> {
         let at = case.at.unwrap_or(now);
-        match case.given.as_deref() {
-            None => answer(&self.graph, case, at),
-            Some(given) => {
-                let graph = self.graph.apply(&self.given_changes(given))?;
-                answer(&graph, case, at)
-            }
-        }
+        let given = case.given.as_deref();
+        let given = given.map(|given| self.graph.apply(&self.given_changes(given)));
+        let given = given.transpose()?;
+        let graph = given.as_ref().unwrap_or(&self.graph);
+        let Some(trial) = case.trial.as_deref() else {
+            return answer(graph, case, at);
+        };
+        let (graph, report) = trial.run(self.document, graph, at)?;
+        let mut result = answer(&graph, case, at)?;
+        trial.compare(&report, &mut result);
+        Ok(result)
     }
 
     /// The given entities laid over those of the document, with defaults computed anew.

@@ -208,6 +208,9 @@ pub(super) struct CaseSource {
     pub who: Option<At<String>>,
     pub at: Option<At<String>>,
     pub given: Option<GivenSource>,
+    pub apply: Option<ApplySource>,
+    pub withheld: Option<Vec<At<String>>>,
+    pub kept: Option<Vec<At<String>>>,
     pub expect: At<Form<ExpectSource, String>>,
 }
 
@@ -219,6 +222,25 @@ pub(super) struct GivenSource {
     pub partner_program: Option<PartnerProgram>,
     pub payment_method_valid: Option<bool>,
     pub settings: Option<SettingsSource>,
+    #[serde(default)]
+    pub teams: Field<Vec<At<TeamSource>>>,
+    #[serde(default)]
+    pub permission_sets: Field<Vec<At<PermissionSetSource>>>,
+    #[serde(default)]
+    pub users: Field<Vec<At<UserSource>>>,
+    #[serde(default)]
+    pub access_groups: Field<Vec<At<AccessGroupSource>>>,
+    #[serde(default)]
+    pub resources: Field<Vec<At<ResourceSource>>>,
+}
+
+/// What a user writes before a case asks. Whoever it is changes neither the account itself nor
+/// segments by a case.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApplySource {
+    #[serde(rename = "as")]
+    pub actor: At<String>,
     #[serde(default)]
     pub teams: Field<Vec<At<TeamSource>>>,
     #[serde(default)]
