@@ -13,6 +13,7 @@ use crate::grpc::server::{TestServer, change};
 
 mod ceiling;
 mod escalations;
+mod program;
 mod refusals;
 mod roundabout;
 

@@ -1,7 +1,36 @@
 //! Agencies and their clients, by the rules of S4 and D1-D11, through gRPC.
+//!
+//! | rule | proven by |
+//! |---|---|
+//! | S4.1 | `staff::s4_1_s4_13_…` |
+//! | S4.2 | `links::s4_2_…`, `staff::d2_…`, `listing::s4_21_…` |
+//! | S4.3 | `links::s4_3_…`, `migrating::s4_26_…` |
+//! | S4.4, S4.5 | `links::s4_4_s4_5_…` |
+//! | S4.6 | `told::s4_6_…` |
+//! | S4.7 | `differences::s4_7_…` |
+//! | S4.8 | `differences::s4_8_…` |
+//! | S4.9 | `differences::s4_9_…` |
+//! | S4.10 | `differences::s4_10_…` |
+//! | S4.11 | `differences::s4_11_…` |
+//! | S4.12 | `differences::s4_12_…` |
+//! | S4.13 | `staff::s4_1_s4_13_…` |
+//! | S4.14 | `staff::s4_14_…` |
+//! | S4.15 | `staff::s4_15_d4_…` |
+//! | S4.16, S4.17 | `staff::s4_16_…`, `staff::s4_17_…`; as cases: `tests/cases/on-behalf.yaml` |
+//! | S4.18 | `removal::s4_18_s4_21_…`, `removal::s4_18_s4_20_…` |
+//! | S4.19 | `listing::s4_19_…` |
+//! | S4.20 | `staff::d8_s4_20_…`, `removal::s4_18_s4_20_…`, `removal::d7_…` |
+//! | S4.21 | `removal::s4_18_s4_21_…`, `listing::s4_21_…`, `removal::d6_…` |
+//! | S4.22 | `removal::s4_22_d7_…` |
+//! | S4.23 | `staff::s4_23_…` |
+//! | S4.24, S4.25 | `migrating::s4_24_s4_25_…` |
+//! | S4.26 | `migrating::s4_26_…` |
+//! | S4.27 | `migrating::s4_27_…` |
+//! | S4.28 | `differences::s4_28_…` (super admins, sensitive data, what a client gives and takes), `differences::s4_12_…` (the seat); SCIM and data centres are nothing that Ambit decides on |
 
 mod client;
 mod demo;
+mod differences;
 mod ending;
 mod links;
 mod listing;

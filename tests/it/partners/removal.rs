@@ -42,6 +42,34 @@ impl Scene {
             .collect())
     }
 
+    /// As `petra`, of anybody.
+    pub async fn preview_of(&self, person: &str, clients: &[&str]) -> wire::PreviewRemovalResponse {
+        let request = wire::PreviewRemovalRequest {
+            account_id: "kite".to_owned(),
+            actor_user_id: "petra".to_owned(),
+            partner_user_id: person.to_owned(),
+            client_account_ids: clients.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        let previewed = self.server.partners().preview_removal(request).await;
+        previewed.unwrap().into_inner()
+    }
+
+    /// As `petra`, with nobody who takes over; the clients that it was done in.
+    pub async fn remove(
+        &self,
+        person: &str,
+        clients: &[&str],
+        token: &str,
+    ) -> Result<Vec<String>, Status> {
+        let request = wire::CommitRemovalRequest {
+            partner_user_id: person.to_owned(),
+            client_account_ids: clients.iter().map(|id| (*id).to_owned()).collect(),
+            ..self.commit(token)
+        };
+        let removed = self.removed(request).await?;
+        Ok(removed.into_iter().map(|(client, ..)| client).collect())
+    }
+
     async fn contact(&self, id: &str) -> wire::Resource {
         let request = wire::GetResourceRequest {
             account_id: "acme".to_owned(),
@@ -278,4 +306,40 @@ async fn d6_what_somebody_owns_goes_to_an_heir_who_is_neither_who_goes_nor_who_a
     assert_eq!(scene.contact("owned").await.owners, ["carl-k", "u"]);
     let mine = scene.contact("mine").await.assigned_to;
     assert_eq!(mine.len(), 1, "no orphan");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s4_18_s4_20_a_contractor_is_removed_from_chosen_clients_and_stays_in_the_others() {
+    let scene = Scene::new().await;
+    let link = scene.create("petra").await.unwrap().link;
+    for client in ["bravo", "charlie"] {
+        scene.approve(client, "sa", &link).await.unwrap();
+        let set = wire::change::Change::PutPermissionSet("helpers".to_owned());
+        scene.server.apply(client, vec![change(set)]).await.unwrap();
+        let added = scene.add(client, "petra", &["carl"], "helpers").await;
+        added.unwrap();
+    }
+    let owned = vec![put_contact("c1"), assign("c1", "carl-k")];
+    scene.server.apply("acme", owned).await.unwrap();
+    let chosen = ["acme", "charlie"];
+    let previewed = scene.preview_of("carl", &chosen).await;
+    assert_eq!(previewed.clients.len(), 2);
+    assert_eq!(previewed.clients[0].role(), wire::PartnerRole::Contractor);
+    assert_eq!(previewed.clients[0].orphans[0].id, "c1");
+    let token = previewed.preview_token;
+    let removed = scene.remove("carl", &chosen, &token).await.unwrap();
+    assert_eq!(removed, chosen);
+    for (client, user, expected) in [
+        ("acme", "carl-k", wire::UserStatus::Removed),
+        ("charlie", "kite/carl", wire::UserStatus::Removed),
+        ("bravo", "kite/carl", wire::UserStatus::Active),
+    ] {
+        assert_eq!(
+            scene.user(client, user).await.status(),
+            expected,
+            "{client}"
+        );
+    }
+    let closed = scene.check("acme", "carl-k", "contact.view").await;
+    assert_eq!(closed, "USER_DEACTIVATED");
 }
