@@ -23,10 +23,11 @@ impl<D: PartnerStore> PartnerStore for Measured<D> {
     async fn access_links(
         &self,
         account: &Id,
+        clients: Option<&BTreeSet<Id>>,
         after: Option<&Id>,
         limit: u32,
     ) -> Result<Vec<ListedLink>, StoreError> {
-        let links = self.database.access_links(account, after, limit);
+        let links = self.database.access_links(account, clients, after, limit);
         self.timed("access_links", links).await
     }
 

@@ -1,5 +1,6 @@
 //! Personal access links (S4.4-S4.6, D1): ISSUED -> APPROVED, once a client, or REVOKED.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -112,17 +113,20 @@ impl Partners {
         Ok(())
     }
 
-    /// Links of an agency after an id, in byte order of ids, at most `limit`.
+    /// Links of an agency after an id, in byte order of ids, at most `limit`; of their approvals those
+    /// of clients that the caller may name (`visible`; `None`: all).
     pub async fn links(
         &self,
         agency: &Id,
         actor: &Id,
+        visible: Option<&BTreeSet<Id>>,
         after: Option<&Id>,
         limit: u32,
     ) -> Result<Vec<ListedLink>, PartnerError> {
         let read = self.read(agency).await?;
         require_management(&read.graph, actor, self.clock.now())?;
-        Ok(self.store.access_links(agency, after, limit).await?)
+        let links = self.store.access_links(agency, visible, after, limit);
+        Ok(links.await?)
     }
 
     /// Lets the user of a link into a client (S4.5).
@@ -219,6 +223,8 @@ impl PlanningAcross for PlanApproval<'_> {
             .link_approval(agency, &link.id, &request.client)
             .await?;
         if let Some(before) = before {
+            // Read after the approval was, since one of before it would not have them in yet.
+            let client = partners.read(&request.client).await?;
             if !partnership::stands(&client.graph, agency, &before.user) {
                 return Err(PartnerRefusal::LinkUsed.into());
             }

@@ -535,6 +535,8 @@ pub struct Migrate {
     /// Who is to migrate.
     pub user: Id,
     pub keep_billing: bool,
+    /// Of all accounts, those that the caller may name; `None`: all.
+    pub visible: Option<BTreeSet<Id>>,
     pub author: Author,
 }
 
@@ -546,7 +548,10 @@ impl Partners {
         }
         // Of which agency they are is theirs for good: it is looked up before, and again in the plan.
         let read = self.read(&request.client).await?;
-        let agency = agency_of(&read.graph, &request.user);
+        let agency = agency_of(&read.graph, &request.user).filter(|agency| {
+            let visible = request.visible.as_ref();
+            visible.is_none_or(|visible| visible.contains(agency))
+        });
         let mut all = accounts([&request.client]);
         all.extend(agency);
         let planning = PlanMigration {

@@ -115,10 +115,12 @@ pub enum Counted<'a> {
 pub trait PartnerStore: Send + Sync + 'static {
     async fn access_link(&self, account: &Id, link: &Id) -> Result<Option<AccessLink>, StoreError>;
 
-    /// Links of an agency after an id, in byte order of ids, at most `limit`.
+    /// Links of an agency after an id, in byte order of ids, at most `limit`, with the approvals of
+    /// `clients`, where they are given.
     async fn access_links(
         &self,
         account: &Id,
+        clients: Option<&BTreeSet<Id>>,
         after: Option<&Id>,
         limit: u32,
     ) -> Result<Vec<ListedLink>, StoreError>;

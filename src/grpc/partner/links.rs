@@ -62,7 +62,10 @@ impl PartnerHandlers {
         let after = place.map(|place| place.id()).transpose()?;
         let size = page_size(message.page_size);
         let limit = u32::try_from(size + 1).unwrap_or(u32::MAX);
-        let links = self.partners.links(&account, &actor, after.as_ref(), limit);
+        let visible = admission.listed();
+        let links = self
+            .partners
+            .links(&account, &actor, visible, after.as_ref(), limit);
         let mut links = links.await.map_err(|error| failure(error, OTHER))?;
         let more = links.len() > size;
         links.truncate(size);

@@ -168,6 +168,7 @@ impl PartnerHandlers {
             actor: convert::id(&message.actor_user_id, "actor_user_id")?,
             user: convert::id(&message.user_id, "user_id")?,
             keep_billing: message.keep_billing,
+            visible: admission.listed().cloned(),
             author,
         });
         let token = migrated.await.map_err(|error| failure(error, CLIENT))?;

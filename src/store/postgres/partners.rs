@@ -43,11 +43,12 @@ impl PartnerStore for PostgresStore {
     async fn access_links(
         &self,
         account: &Id,
+        clients: Option<&BTreeSet<Id>>,
         after: Option<&Id>,
         limit: u32,
     ) -> Result<Vec<ListedLink>, StoreError> {
         let mut lease = self.pools.small.lease(Mode::Alone).await?;
-        let page = access_links(lease.connection()?, account, after, limit);
+        let page = access_links(lease.connection()?, account, clients, after, limit);
         let page = bounded(SMALL, page).await;
         lease.settle(page).await
     }
@@ -121,13 +122,15 @@ async fn access_link(
 async fn access_links(
     connection: &mut Session,
     account: &Id,
+    clients: Option<&BTreeSet<Id>>,
     after: Option<&Id>,
     limit: u32,
 ) -> Result<Vec<ListedLink>, StoreError> {
     let columns = LINK_COLUMNS.as_str();
     let sql = format!(
         "SELECT {columns}, (SELECT count(*) FROM ambit.access_link_approval AS a
-                WHERE a.account_id = l.account_id AND a.link_id = l.link_id)
+                WHERE a.account_id = l.account_id AND a.link_id = l.link_id
+                    AND ($4::text[] IS NULL OR client_account = ANY ($4)))
             FROM ambit.access_link AS l WHERE account_id = $1 AND link_id > $2
             ORDER BY link_id LIMIT $3"
     );
@@ -135,6 +138,7 @@ async fn access_links(
         .bind(account.as_str())
         .bind(after.map_or("", Id::as_str))
         .bind(i64::from(limit))
+        .bind(texts(clients))
         .fetch_all(connection)
         .await
         .map_err(store_error)?

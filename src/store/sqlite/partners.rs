@@ -41,12 +41,14 @@ impl PartnerStore for SqliteStore {
     async fn access_links(
         &self,
         account: &Id,
+        clients: Option<&BTreeSet<Id>>,
         after: Option<&Id>,
         limit: u32,
     ) -> Result<Vec<ListedLink>, StoreError> {
         let sql = format!(
             "SELECT {LINK_COLUMNS}, (SELECT count(*) FROM access_link_approval AS a
-                    WHERE a.account_id = l.account_id AND a.link_id = l.link_id)
+                    WHERE a.account_id = l.account_id AND a.link_id = l.link_id
+                        AND (?4 IS NULL OR client_account IN (SELECT value FROM json_each(?4))))
                 FROM access_link AS l WHERE account_id = ?1 AND link_id > ?2
                 ORDER BY link_id LIMIT ?3"
         );
@@ -54,6 +56,7 @@ impl PartnerStore for SqliteStore {
             .bind(account.as_str())
             .bind(after.map_or("", Id::as_str))
             .bind(limit)
+            .bind(clients_text(clients)?)
             .fetch_all(&self.readers)
             .await
             .map_err(store_error)?

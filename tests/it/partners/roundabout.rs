@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::grpc::server::{change, put_user};
+use std::sync::Arc;
 
 fn changes(account: &str, text: &str) -> Vec<wire::Change> {
     let text = format!("account: {account}\n{text}");
@@ -263,4 +264,87 @@ async fn s4_15_a_changed_set_takes_the_place_of_memberships_too() {
     scene.server.apply("acme", promoted).await.unwrap();
     let above = scene.change_set("petra", "anna", "readers").await;
     assert_eq!(reason(above), Reason::StaffNotChangeable);
+}
+
+/// What lies in an account that the caller may not name is counted nowhere and decides nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_35_of_clients_that_a_caller_may_not_name_nothing_shows() {
+    use crate::callers::make;
+    use crate::callers::wire::with;
+    use ambit::callers::Role;
+    let database = Database::new();
+    let open = TestServer::start_on(&database, Arc::new(SystemClock::new())).await;
+    load(&open).await;
+    let scene = Scene { server: open };
+    let link = scene.create("petra").await.unwrap().link;
+    for client in ["bravo", "charlie"] {
+        scene.approve(client, "sa", &link).await.unwrap();
+    }
+    scene
+        .operate("bravo", "permission_sets: [{id: helpers}]")
+        .await;
+    // A contractor whom the agency's own account doesn't have, known in acme alone.
+    let ghost = "users: [{id: zoe-k, kind: contractor, partner: {account: kite, user: zoe, role: contractor}}]";
+    scene.operate("acme", ghost).await;
+    let promoted = "users: [{id: kite/petra, super_admin: true}]";
+    scene.operate("bravo", promoted).await;
+    scene.server.stop().await;
+    let some = make(&[Role::Admin], &["kite", "bravo"]);
+    let client_alone = make(&[Role::Admin], &["bravo"]);
+    let all = make(&[Role::Admin], &[]);
+    let tokens = database.open_tokens().await;
+    for made in [&some, &client_alone, &all] {
+        tokens.put_token(&made.kept).await.unwrap();
+    }
+    let clock = Arc::new(SystemClock::new());
+    let settings = [("authentication", "required")];
+    let server = TestServer::start_with(&database, clock, &settings).await;
+    let mut partners = server.partners();
+    for (token, expected) in [(&some, 1), (&all, 2)] {
+        let request = wire::ListAccessLinksRequest {
+            account_id: "kite".to_owned(),
+            actor_user_id: "petra".to_owned(),
+            ..wire::ListAccessLinksRequest::default()
+        };
+        let listed = partners
+            .list_access_links(with(request, Some(&token.text)))
+            .await;
+        assert_eq!(
+            listed.unwrap().into_inner().access_links[0].approvals,
+            expected
+        );
+    }
+    let link_contractor = || wire::LinkContractorRequest {
+        account_id: "kite".to_owned(),
+        client_account_id: "bravo".to_owned(),
+        actor_user_id: "petra".to_owned(),
+        contractor: Some(wire::StaffMember {
+            partner_user_id: "zoe".to_owned(),
+            user_id: String::new(),
+        }),
+        permission_set_id: "helpers".to_owned(),
+    };
+    let hidden = partners
+        .link_contractor(with(link_contractor(), Some(&some.text)))
+        .await;
+    assert_eq!(reason(hidden), Reason::UnknownReference);
+    partners
+        .link_contractor(with(link_contractor(), Some(&all.text)))
+        .await
+        .unwrap();
+    let migrate = || wire::MigrateToPartnerAdminRequest {
+        account_id: "bravo".to_owned(),
+        actor_user_id: "kite/petra".to_owned(),
+        user_id: "kite/petra".to_owned(),
+        keep_billing: false,
+    };
+    let hidden = partners
+        .migrate_to_partner_admin(with(migrate(), Some(&client_alone.text)))
+        .await;
+    assert_eq!(reason(hidden), Reason::NotAPartner);
+    partners
+        .migrate_to_partner_admin(with(migrate(), Some(&some.text)))
+        .await
+        .unwrap();
+    server.stop().await;
 }

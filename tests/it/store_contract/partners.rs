@@ -250,13 +250,15 @@ async fn links(store: Arc<dyn Store>, partners: Arc<dyn PartnerStore>) {
             "{event:?}: {refused:?}"
         );
     }
-    let listed = partners.access_links(&acme, None, 10).await.unwrap();
+    let listed = partners.access_links(&acme, None, None, 10).await.unwrap();
     let told: Vec<(&str, u64, Option<Timestamp>)> = listed
         .iter()
         .map(|one| (one.link.id.as_str(), one.approvals, one.link.revoked_at))
         .collect();
     assert_eq!(told, [("l1", 1, Some(at(9))), ("l2", 0, None)]);
-    let page = partners.access_links(&acme, Some(&id("l1")), 10).await;
+    let page = partners
+        .access_links(&acme, None, Some(&id("l1")), 10)
+        .await;
     assert_eq!(page.unwrap().len(), 1);
 }
 
@@ -284,7 +286,7 @@ async fn gone(store: Arc<dyn Store>, partners: Arc<dyn PartnerStore>) {
     make(store, &["acme"]).await;
     assert!(
         partners
-            .access_links(&acme, None, 10)
+            .access_links(&acme, None, None, 10)
             .await
             .unwrap()
             .is_empty()
