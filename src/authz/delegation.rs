@@ -172,9 +172,11 @@ fn with_set(
             withheld: Vec::new(),
         },
     };
+    let mut user = settled.is;
+    user.set_given(before, Some(&acting.admin.id));
     Ok(Placed {
         partner_user: partner_user.clone(),
-        user: settled.is,
+        user,
         withheld: settled.withheld,
         kept: settled.kept,
     })

@@ -488,6 +488,8 @@ pub struct User {
     pub email: Option<String>,
     pub partner: Option<Partner>,
     pub permission_sets: BTreeSet<Id>,
+    /// Who gave those of them of which that is known.
+    pub set_givers: BTreeMap<Id, Id>,
     /// Further teams and permission sets, each with its reason and perhaps an end; one at most for
     /// each (of, provenance).
     pub memberships: BTreeSet<Membership>,
@@ -512,6 +514,7 @@ impl User {
             email: None,
             partner: None,
             permission_sets: BTreeSet::new(),
+            set_givers: BTreeMap::new(),
             memberships: BTreeSet::new(),
             grants: BTreeSet::new(),
             object_grants: BTreeSet::new(),

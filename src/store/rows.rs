@@ -280,7 +280,7 @@ pub(super) struct UserRow<'a> {
     email: Option<Text<'a>>,
     teams: Vec<Text<'a>>,
     seats: Vec<Text<'a>>,
-    permission_sets: Vec<Text<'a>>,
+    permission_sets: Vec<(Text<'a>, Option<Text<'a>>)>,
     memberships: Vec<MembershipRow<'a>>,
     grants: Vec<GrantRow<'a>>,
     object_grants: Vec<ObjectGrantRow<'a>>,
@@ -308,6 +308,16 @@ impl UserRow<'_> {
             }),
             _ => return Err(own.wrong("partner_account", "only part of the partner is there")),
         };
+        let mut permission_sets = BTreeSet::new();
+        let mut set_givers = BTreeMap::new();
+        for (set, giver) in self.permission_sets {
+            let of = at("user_permission_set");
+            let set = of.id("permission_set_id", &set)?;
+            if let Some(giver) = of.optional_id("granted_by", giver)? {
+                set_givers.insert(set.clone(), giver);
+            }
+            permission_sets.insert(set);
+        }
         Ok(User {
             id: own.id("user_id", &self.id)?,
             status: own.word("status", &self.status, UserStatus::from_word)?,
@@ -321,8 +331,8 @@ impl UserRow<'_> {
             person: own.optional_id("person", self.person)?,
             email: own.email(self.email)?,
             partner,
-            permission_sets: at("user_permission_set")
-                .ids("permission_set_id", &self.permission_sets)?,
+            permission_sets,
+            set_givers,
             memberships: self
                 .memberships
                 .into_iter()

@@ -184,7 +184,11 @@ fn user_rows(user: &User, rows: &mut Rows) -> Result<(), StoreError> {
         push(rows, Table::UserSeat, &(id, seat))?;
     }
     for set in &user.permission_sets {
-        push(rows, Table::UserPermissionSet, &(id, set))?;
+        push(
+            rows,
+            Table::UserPermissionSet,
+            &(id, set, user.set_givers.get(set)),
+        )?;
     }
     for membership in &user.memberships {
         let row = (

@@ -38,7 +38,7 @@ const ACCOUNTS: &str = "
     INSERT INTO ambit.app_user (account_id, user_id) VALUES ('acme', 'us1');
     INSERT INTO ambit.user_team VALUES ('acme', 'pa', 'eu'), ('acme', 'pa', 'us');
     INSERT INTO ambit.user_seat VALUES ('acme', 'pa', 'sales');
-    INSERT INTO ambit.user_permission_set VALUES ('acme', 'pa', 'rep'), ('acme', 'pa', 'empty');
+    INSERT INTO ambit.user_permission_set VALUES ('acme', 'pa', 'rep', 'sa'), ('acme', 'pa', 'empty', NULL);
     INSERT INTO ambit.user_membership (account_id, user_id, kind, id, provenance)
         VALUES ('acme', 'pa', 'team', 'us', 'request:7'), ('acme', 'pa', 'permission_set', 'rep', 'manual');
     INSERT INTO ambit.user_grant (account_id, user_id, resource_type, permission, level)

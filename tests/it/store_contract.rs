@@ -313,6 +313,7 @@ fn full_user() -> User {
             partnership: Partnership::Ended,
         }),
         permission_sets: ids(["rep", "empty"]),
+        set_givers: [(id("rep"), id("sa"))].into(),
         memberships: memberships(),
         grants: [
             timed_grant("contact", "view", Level::Team),

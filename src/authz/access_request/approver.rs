@@ -287,7 +287,10 @@ impl<'g> Right<'g> {
         let direct = user.grants.iter().filter(|grant| self.is_given_by(grant));
         let mut ways: Vec<Way<'g>> = direct.map(way).collect();
         for set in &user.permission_sets {
-            ways.extend(self.grants_of_set(set).map(way));
+            ways.extend(self.grants_of_set(set).map(way).map(|mut way| {
+                way.givers.extend(user.set_givers.get(set));
+                way
+            }));
         }
         for membership in &user.memberships {
             let MembershipOf::PermissionSet(set) = &membership.of else {

@@ -115,22 +115,37 @@ impl<'g> Grantors<'g> {
                 });
             }
         }
+        for (set, grantor) in &user.set_givers {
+            self.of_given_set(&of, set, grantor, None, found);
+        }
         for membership in &user.memberships {
             let (MembershipOf::PermissionSet(set), Some(grantor)) =
                 (&membership.of, &membership.granted_by)
             else {
                 continue;
             };
-            let graph = self.graph;
-            let grants = graph.permission_set(set.as_str());
-            for grant in grants.into_iter().flat_map(|set| &set.grants) {
-                let ends = [grant.expires_at, membership.expires_at];
-                let grant = Grant {
-                    expires_at: ends.into_iter().flatten().min(),
-                    ..grant.clone()
-                };
-                self.grant(&of, (&grant, grantor), Some(set), found);
-            }
+            self.of_given_set(&of, set, grantor, membership.expires_at, found);
+        }
+    }
+
+    /// What comes with a set that somebody gave to a user, perhaps until a moment.
+    fn of_given_set(
+        &mut self,
+        of: &EntityKey,
+        set: &Id,
+        grantor: &Id,
+        until: Option<Timestamp>,
+        found: &mut Vec<BeyondCeiling>,
+    ) {
+        let graph = self.graph;
+        let grants = graph.permission_set(set.as_str());
+        for grant in grants.into_iter().flat_map(|set| &set.grants) {
+            let ends = [grant.expires_at, until];
+            let grant = Grant {
+                expires_at: ends.into_iter().flatten().min(),
+                ..grant.clone()
+            };
+            self.grant(of, (&grant, grantor), Some(set), found);
         }
     }
 

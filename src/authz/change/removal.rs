@@ -193,6 +193,7 @@ fn let_go_user(user: &mut User, gone: &EntityKey) {
         }
         EntityKey::PermissionSet(set) => {
             user.permission_sets.remove(set);
+            user.set_givers.remove(set);
         }
         EntityKey::Resource(key) => user.object_grants.retain(|grant| grant.resource != *key),
         EntityKey::Account

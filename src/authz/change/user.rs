@@ -147,7 +147,10 @@ fn apply_patch(user: &mut User, patch: &UserPatch) {
         user.partner.clone_from(partner);
     }
     if let Some(permission_sets) = &patch.permission_sets {
-        user.permission_sets.clone_from(permission_sets);
+        let before = std::mem::replace(&mut user.permission_sets, permission_sets.clone());
+        // A set that comes anew comes from nobody known; that of an actor is named after the plan.
+        let stays = |set: &Id| before.contains(set) && permission_sets.contains(set);
+        user.set_givers.retain(|set, _| stays(set));
     }
 }
 

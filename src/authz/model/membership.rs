@@ -81,6 +81,19 @@ impl User {
         });
         self.permission_sets.iter().chain(live)
     }
+
+    /// Names the giver of each plain permission set that the user did not have before, and of the
+    /// others who it was.
+    pub fn set_given(&mut self, before: &Self, giver: Option<&Id>) {
+        let of = |set: &Id| match before.permission_sets.contains(set) {
+            true => before.set_givers.get(set),
+            false => giver,
+        };
+        let sets = self.permission_sets.iter();
+        self.set_givers = sets
+            .filter_map(|set| Some((set.clone(), of(set)?.clone())))
+            .collect();
+    }
 }
 
 /// Shortest and longest mail address, in bytes.

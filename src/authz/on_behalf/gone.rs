@@ -49,6 +49,7 @@ impl Gone {
         user.main_team = user.main_team.filter(|team| !self.has_team(team));
         user.teams.retain(|team| !self.has_team(team));
         user.permission_sets.retain(|set| !self.has_set(set));
+        user.set_givers.retain(|set, _| !self.has_set(set));
         user.memberships.retain(|membership| match &membership.of {
             MembershipOf::Team(team) => !self.has_team(team),
             MembershipOf::PermissionSet(set) => !self.has_set(set),

@@ -84,6 +84,8 @@ impl Judge<'_> {
         let key = EntityKey::User(user.id.clone());
         report.take(&key, settled.kept, settled.withheld);
         *user = settled.is;
+        let new = User::new(user.id.clone());
+        user.set_given(before.unwrap_or(&new), Some(&self.actor.id));
         Ok(())
     }
 
@@ -178,6 +180,7 @@ impl Judge<'_> {
         rest.grants.clone_from(&before.grants);
         rest.object_grants.clone_from(&before.object_grants);
         rest.permission_sets.clone_from(&before.permission_sets);
+        rest.set_givers.clone_from(&before.set_givers);
         rest.memberships.clone_from(&before.memberships);
         // What a tombstone says of who it was is no less reserved.
         let is_same = user.kind == before.kind
@@ -552,6 +555,7 @@ fn stamp_user(before: Option<&User>, user: &mut User, actor: &Id) {
     let new = User::new(user.id.clone());
     let before = before.unwrap_or(&new);
     user.grants = stamped_grants(&before.grants, &user.grants, actor);
+    user.set_given(before, Some(actor));
     user.object_grants = user
         .object_grants
         .iter()

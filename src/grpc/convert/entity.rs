@@ -327,6 +327,11 @@ pub fn user_to_wire(user: &User) -> wire::User {
         person: text(user.person.as_ref()),
         partner: user.partner.as_ref().map(partner_to_wire),
         permission_sets: texts(&user.permission_sets),
+        permission_set_givers: user
+            .set_givers
+            .iter()
+            .map(|(set, giver)| (set.to_string(), giver.to_string()))
+            .collect(),
         grants: user.grants.iter().map(grant_to_wire).collect(),
         object_grants: user
             .object_grants

@@ -118,7 +118,7 @@ fn gathered(kind: Kind) -> Cow<'static, str> {
                     WHERE t.account_id = $1 AND t.user_id = e.user_id),
                 (SELECT coalesce(json_agg(seat), '[]') FROM ambit.user_seat AS s
                     WHERE s.account_id = $1 AND s.user_id = e.user_id),
-                (SELECT coalesce(json_agg(permission_set_id), '[]')
+                (SELECT coalesce(json_agg(json_build_array(permission_set_id, granted_by)), '[]')
                     FROM ambit.user_permission_set AS p
                     WHERE p.account_id = $1 AND p.user_id = e.user_id),
                 (SELECT coalesce(json_agg(json_build_array(kind, id, provenance, ",

@@ -149,7 +149,11 @@ fn shape(table: Table) -> Shape {
         Table::UserSeat => ("user_seat", &[("user_id", Text), ("seat", Text)], 2),
         Table::UserPermissionSet => (
             "user_permission_set",
-            &[("user_id", Text), ("permission_set_id", Text)],
+            &[
+                ("user_id", Text),
+                ("permission_set_id", Text),
+                ("granted_by", Text),
+            ],
             2,
         ),
         Table::UserMembership => (

@@ -114,7 +114,8 @@ fn gathered(kind: Kind) -> Cow<'static, str> {
                     WHERE t.account_id = ?1 AND t.user_id = e.user_id),
                 (SELECT json_group_array(seat) FROM user_seat AS s
                     WHERE s.account_id = ?1 AND s.user_id = e.user_id),
-                (SELECT json_group_array(permission_set_id) FROM user_permission_set AS p
+                (SELECT json_group_array(json_array(permission_set_id, granted_by))
+                    FROM user_permission_set AS p
                     WHERE p.account_id = ?1 AND p.user_id = e.user_id),
                 (SELECT json_group_array(json_array(kind, id, provenance, expires_at, granted_by))
                     FROM user_membership AS m

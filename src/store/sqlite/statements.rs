@@ -109,8 +109,8 @@ pub(super) fn put_sql(table: Table) -> &'static str {
             SELECT ?1, value ->> 0, value ->> 1 FROM json_each(?2)"
         }
         Table::UserPermissionSet => {
-            "INSERT INTO user_permission_set (account_id, user_id, permission_set_id)
-            SELECT ?1, value ->> 0, value ->> 1 FROM json_each(?2)"
+            "INSERT INTO user_permission_set (account_id, user_id, permission_set_id, granted_by)
+            SELECT ?1, value ->> 0, value ->> 1, value ->> 2 FROM json_each(?2)"
         }
         Table::UserMembership => {
             "INSERT INTO user_membership (account_id, user_id, kind, id, provenance, expires_at,

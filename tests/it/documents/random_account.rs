@@ -1,6 +1,6 @@
 //! Random accounts with ids that YAML could take for something else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ambit::authz::model::{
     AccessGroup, Account, Assignment, Attributes, CatalogRef, Entity, Grant, Id, Level, Membership,
@@ -499,6 +499,8 @@ fn user_of(shape: &Shape, at: usize, user: &Id) -> impl Strategy<Value = Entity>
                     partnership,
                 }),
                 permission_sets,
+                // A document says of no plain set who gave it.
+                set_givers: BTreeMap::new(),
                 memberships,
                 grants,
                 object_grants: objects

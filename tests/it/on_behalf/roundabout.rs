@@ -205,3 +205,56 @@ async fn s4_5_no_admin_of_a_client_claims_to_have_somebody_of_an_agency() {
     scene.write("sa", changes(ended)).await.unwrap();
     scene.stop().await;
 }
+
+/// R4, D5: a permission set that somebody is given says who gave it, as a grant does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r4_d5_whoever_gives_a_set_is_known() {
+    use crate::access_requests::scene::view;
+    let scene = Scene::new().await;
+    let managers = "permission_sets: [{id: managers, grants: {user_management.edit: everything}}]";
+    scene.write("", changes(managers)).await.unwrap();
+    let given = |user: &str| {
+        changes(&format!(
+            "users: [{{id: {user}, permission_sets: [managers]}}]"
+        ))
+    };
+    let file = view("m", "c1");
+    let id = scene.server.filed(file).await;
+    scene.write("m", given("so")).await.unwrap();
+    let so = scene.user("so").await;
+    assert_eq!(so.permission_sets, ["managers"]);
+    assert_eq!(so.permission_set_givers["managers"], "m");
+    // So the one who asks has made no approver of their own.
+    let own = scene.server.deny(&id, "so").await;
+    assert_eq!(refused(own).0, Reason::RightFromRequester);
+    // What is written again says nothing new, by whomever.
+    scene.write("sa", given("so")).await.unwrap();
+    assert_eq!(
+        scene.user("so").await.permission_set_givers["managers"],
+        "m"
+    );
+    let mut directory = scene.server.directory();
+    let request = wire::ListGrantsBeyondCeilingRequest {
+        account_id: "acme".to_owned(),
+        consistency: crate::grpc::server::fully_consistent(),
+        ..wire::ListGrantsBeyondCeilingRequest::default()
+    };
+    let held = directory.list_grants_beyond_ceiling(request.clone()).await;
+    assert_eq!(held.unwrap().into_inner().grants, [], "the control");
+    let lost = set_grants("m", "user_management.edit", None);
+    scene.write("", lost).await.unwrap();
+    let beyond = directory.list_grants_beyond_ceiling(request).await;
+    let beyond = beyond.unwrap().into_inner().grants;
+    assert_eq!(beyond.len(), 1);
+    assert_eq!(beyond[0].granted_by, "m");
+    let grant = beyond[0].grant.as_ref().unwrap();
+    assert_eq!(grant.permission_set_id, "managers");
+    assert_eq!(grant.of.as_ref().unwrap().id, "so");
+    // Taken and given anew by an operator it is of nobody known, and counts for an approver.
+    let taken = changes("users: [{id: so, permission_sets: []}]");
+    scene.write("", taken).await.unwrap();
+    scene.write("", given("so")).await.unwrap();
+    assert!(scene.user("so").await.permission_set_givers.is_empty());
+    scene.server.deny(&id, "so").await.unwrap();
+    scene.stop().await;
+}

@@ -368,3 +368,40 @@ async fn d3_what_an_ended_partnership_left_does_not_come_back_through_an_admin_w
     let nobody = scene.deactivate("petra", "viewer").await;
     assert_eq!(reason(nobody), Reason::StaffNotFound);
 }
+
+/// D5: what an agency gave stays when its partner admin loses it, and is listed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d5_a_set_that_a_partner_admin_gave_is_listed_when_they_hold_it_no_more() {
+    let scene = Scene::new().await;
+    scene.change_set("petra", "anna", "editors").await.unwrap();
+    let user = scene.user("acme", "anna-k").await;
+    assert_eq!(user.permission_set_givers["editors"], "petra-k");
+    let beyond = async || {
+        let request = wire::ListGrantsBeyondCeilingRequest {
+            account_id: "acme".to_owned(),
+            consistency: fully_consistent(),
+            ..wire::ListGrantsBeyondCeilingRequest::default()
+        };
+        let mut directory = scene.server.directory();
+        let listed = directory.list_grants_beyond_ceiling(request).await;
+        listed.unwrap().into_inner().grants
+    };
+    assert_eq!(beyond().await, []);
+    let lost = change(wire::change::Change::SetGrants(wire::SetGrants {
+        holder: Some(wire::set_grants::Holder::UserId("petra-k".to_owned())),
+        resource_type: "email".to_owned(),
+        permission: "view".to_owned(),
+        provenance: String::new(),
+        terms: Vec::new(),
+    }));
+    scene.server.apply("acme", vec![lost]).await.unwrap();
+    let found = beyond().await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].granted_by, "petra-k");
+    assert_eq!(noted(&[found[0].grant.clone().unwrap()]), ["email.view"]);
+    assert_eq!(
+        scene.check("acme", "anna-k", "email.view").await,
+        "TOOL",
+        "it stays"
+    );
+}

@@ -389,6 +389,7 @@ async fn the_text_of_a_rule_is_the_same_on_both_stores() {
         include_str!("../../../src/store/migrations/sqlite/0006_memberships.sql"),
         include_str!("../../../src/store/migrations/sqlite/0007_callers.sql"),
         include_str!("../../../src/store/migrations/sqlite/0015_partners.sql"),
+        include_str!("../../../src/store/migrations/sqlite/0019_set_givers.sql"),
     ]
     .concat();
     let mut beside = schema_only().await;

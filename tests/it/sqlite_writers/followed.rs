@@ -41,7 +41,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ),
     (
         "user",
-        "INSERT INTO user_permission_set VALUES ('acme', 'us1', 'rep')",
+        "INSERT INTO user_permission_set (account_id, user_id, permission_set_id) VALUES ('acme', 'us1', 'rep')",
     ),
     (
         "user",

@@ -13,7 +13,7 @@ const DANGLING: &[&str] = &[
     "INSERT INTO user_team VALUES ('acme', 'absent', 'us')",
     "UPDATE user_team SET team_id = 'absent' WHERE user_id = 'pa'",
     "INSERT INTO user_seat VALUES ('acme', 'absent', 'core')",
-    "INSERT INTO user_permission_set VALUES ('acme', 'us1', 'absent')",
+    "INSERT INTO user_permission_set (account_id, user_id, permission_set_id) VALUES ('acme', 'us1', 'absent')",
     "INSERT INTO user_membership (account_id, user_id, kind, id)
             VALUES ('acme', 'us1', 'team', 'rep')",
     "INSERT INTO user_membership (account_id, user_id, kind, id)

@@ -303,6 +303,7 @@ async fn no_trace(store: Arc<dyn Store>) {
     };
     assert_eq!(pa.main_team, None);
     assert_eq!(pa.permission_sets, ids(["empty"]));
+    assert_eq!(pa.set_givers, [].into());
     let left: Vec<&MembershipOf> = pa.memberships.iter().map(|held| &held.of).collect();
     assert_eq!(left, [&MembershipOf::PermissionSet(id("empty"))]);
     let Some(Entity::Segment(gold)) = state.get(&EntityKey::Segment(id("gold"))) else {
